@@ -1,0 +1,150 @@
+"""The documents of the registry and of monitoring, as they lie on S3. Nothing here is pickled."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from modelwright.api.recipe import Task
+from modelwright.api.schema import ApiModel, ModelName, Timestamp
+from modelwright.api.trainingjob import MetricValue
+
+
+class ColumnKind(StrEnum):
+    """How a column is read and encoded."""
+
+    NUMERIC = "Numeric"
+    """float32 in the graph; a missing value is NaN."""
+    CATEGORICAL = "Categorical"
+    """string in the graph; a missing value is the empty string."""
+
+
+class InputColumn(ApiModel):
+    """A column that the model reads."""
+
+    name: str
+    """The user's name, as in the data set."""
+    input: str
+    """The graph's input; ONNX cannot carry every name."""
+    kind: ColumnKind
+
+
+class Signature(ApiModel):
+    """`signature.json`: what goes in and what comes out. Every graph input and output has shape [rows, 1], but
+    `probabilities`, which has shape [rows, classes]."""
+
+    task: Task
+    target: str
+    inputs: tuple[InputColumn, ...]
+    classes: tuple[str, ...] = ()
+    """Labels in the order of the probabilities; empty for regression."""
+    prediction_output: str = "prediction"
+    """string labels for classification, float32 for regression."""
+    probabilities_output: str | None = None
+
+
+class ReferenceColumn(ApiModel):
+    """The distribution of one column in the training data, in bins."""
+
+    name: str
+    kind: ColumnKind
+    edges: tuple[float, ...] = ()
+    """Numeric: inner edges, ascending; bin i holds edges[i-1] < x <= edges[i]; there is one bin more than edges."""
+    categories: tuple[str, ...] = ()
+    """Categorical: one bin for each, and one more for any other value."""
+    counts: tuple[int, ...]
+    """Rows in every bin; one last count of missing values."""
+
+
+class Reference(ApiModel):
+    """`reference.json`: what live data is compared with."""
+
+    rows: int
+    columns: tuple[ReferenceColumn, ...]
+    prediction: ReferenceColumn
+
+
+class Window(ApiModel):
+    """`monitoring/<namespace>/<deployment>/<version>/<window>/<replica>.json`: what one server counted."""
+
+    model: ModelName
+    version: int
+    replica: str
+    start: Timestamp
+    end: Timestamp
+    rows: int
+    columns: dict[str, tuple[int, ...]]
+    """Counts by column name, laid out as in the reference."""
+    prediction: tuple[int, ...]
+
+
+class Metrics(ApiModel):
+    """`metrics.json`: results on the held-out rows."""
+
+    rows: int
+    values: tuple[MetricValue, ...]
+
+
+class DatasetLineage(ApiModel):
+    """Exactly which data."""
+
+    uri: str
+    digest: str
+    """SHA-256 over the names and ETags of the objects read."""
+    rows: int
+    validation_rows: int
+    split_seed: int
+    validation_fraction: float
+
+
+class Lineage(ApiModel):
+    """`lineage.json`: why this version exists."""
+
+    job: str
+    """namespace/name."""
+    job_uid: str
+    attempt: int
+    trigger: str = ""
+    image: str = ""
+    modelwright: str
+    """The version of this software."""
+    dataset: DatasetLineage
+    algorithm: str
+    parameters: dict[str, str | int | float | bool]
+    parent_version: int | None = None
+    """The version that held the alias when this one was trained."""
+
+
+class File(ApiModel):
+    """One file of a version."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: int
+
+
+class Manifest(ApiModel):
+    """`manifest.json`: written last; a version without one does not exist."""
+
+    model: ModelName
+    version: int
+    created: Timestamp
+    job_uid: str
+    files: dict[str, File]
+
+
+class Alias(ApiModel):
+    """`aliases/<alias>.json`: a movable name."""
+
+    version: int
+    moved_by: str
+    reason: str
+    at: Timestamp
+
+
+class CheckpointManifest(ApiModel):
+    """`checkpoints/<step>/manifest.json`: written last; a checkpoint without one is incomplete and ignored."""
+
+    step: int
+    attempt: int
+    time: Timestamp
+    files: dict[str, File]

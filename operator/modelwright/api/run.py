@@ -1,0 +1,113 @@
+"""The contract between the operator and the pods of a gang: what a pod is told, and what it says back.
+
+A pod gets a `Run` in the environment variable MODELWRIGHT_RUN. It reports a `TrainingReport` or a `SweepReport` over HTTP as
+often as it likes (a lost one costs nothing), writes its `TrainingResult` or `SweepResult` to S3 before it exits with 0, and
+leaves a `Failure` in its termination message when it cannot go on.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from modelwright.api.schema import AliasName, ApiModel, Metric, S3Uri
+from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion, TrainingJobSpec
+from modelwright.api.tuningsweep import Trial, TrialCounts, TuningSweepSpec
+
+RUN_VARIABLE = "MODELWRIGHT_RUN"
+"""JSON of a `Run`."""
+REPORT_URL_VARIABLE = "MODELWRIGHT_REPORT_URL"
+"""Where reports are posted; unset when nobody listens."""
+TOKEN_FILE = "/var/run/secrets/modelwright/token"  # noqa: S105 (a path)
+"""A projected token for the audience below; it is rotated, so it is read again for each report."""
+TOKEN_AUDIENCE = "modelwright"  # noqa: S105 (an audience)
+TERMINATION_MESSAGE_FILE = "/dev/termination-log"
+
+
+class ResolvedStorage(ApiModel):
+    """A storage place with the operator's defaults filled in."""
+
+    uri: S3Uri
+    endpoint: str | None = None
+    region: str | None = None
+
+
+class Run(ApiModel):
+    """What a pod must know to do its part."""
+
+    namespace: str
+    name: str
+    """Of the TrainingJob or the TuningSweep."""
+    uid: str
+    attempt: int
+    storage: ResolvedStorage
+    training: TrainingJobSpec
+    """The job, or the template of the sweep."""
+    sweep: TuningSweepSpec | None = None
+    image: str = ""
+    """What this pod was started from, for the lineage."""
+    trigger: str = ""
+    """Why the job exists when nobody applied it: `TuningSweep/a trial 7`, `DriftPolicy/b alert Drift`."""
+
+
+class TrainingReport(ApiModel):
+    """The state of an attempt, from rank 0."""
+
+    attempt: int
+    progress: Progress | None = None
+    checkpoint: CheckpointStatus | None = None
+    resumed_from_step: int | None = None
+    stage: str = "Training"
+    """Training or Evaluating."""
+
+
+class SweepReport(ApiModel):
+    """The state of a search, from its driver."""
+
+    attempt: int
+    trials: TrialCounts
+    best_trial: Trial | None = None
+    history: Annotated[tuple[Trial, ...], Field(max_length=10)] = ()
+
+
+class Comparison(ApiModel):
+    """The new version and the holder of an alias on the same held-out rows."""
+
+    alias: AliasName
+    metric: Metric
+    rows: int
+    candidate: float
+    incumbent_version: int
+    incumbent: float
+    improvement: float
+    """Positive when the candidate is better, whichever way the metric points."""
+    lower_bound: float
+    """One-sided lower confidence bound of the improvement, from a paired bootstrap."""
+    confidence: float
+
+
+class TrainingResult(ApiModel):
+    """What a job that succeeded leaves at `runs/<namespace>/<uid>/result.json`."""
+
+    attempt: int
+    model: RegisteredVersion | None = None
+    metrics: tuple[MetricValue, ...] = ()
+    comparison: Comparison | None = None
+    """Absent when no promotion was asked for, or when nobody held the alias."""
+
+
+class SweepResult(ApiModel):
+    """What a sweep leaves at `runs/<namespace>/<uid>/sweep.json`; also its memory between attempts."""
+
+    attempt: int
+    finished: bool
+    trials: tuple[Trial, ...] = ()
+    best_trial: Trial | None = None
+
+
+class Failure(ApiModel):
+    """Why a pod gave up, as JSON in its termination message."""
+
+    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]+$", max_length=63)]
+    message: Annotated[str, Field(max_length=2048)]
+    retryable: bool = True
+    """False where another attempt would meet the same end: a wrong column, a threshold not met."""

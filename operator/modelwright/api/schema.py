@@ -1,0 +1,77 @@
+"""The base of every API type, and the scalars that several kinds share."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+GROUP = "modelwright.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class ApiModel(BaseModel):
+    """A frozen value with camelCase names outside and field docs taken from attribute docstrings.
+
+    Unknown fields are ignored when reading: the API server has already refused or pruned them, and an operator that
+    is older than the CRD must not fall over a field that it does not know.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True, extra="ignore"
+    )
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON form: camelCase, without what is unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def rule(expression: str, message: str) -> dict[str, str]:
+    """Return one CEL rule of a CRD schema: what must hold, and the sentence that a user reads when it does not."""
+    return {"rule": expression, "message": message}
+
+
+def rules(*entries: dict[str, str]) -> dict[str, Any]:
+    """Return the `json_schema_extra` that carries CEL rules into the CRD."""
+    return {"x-kubernetes-validations": list(entries)}
+
+
+Quantity = Annotated[
+    str | int,
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+        }
+    ),
+]
+"""A Kubernetes quantity: `500m`, `2`, `4Gi`."""
+
+Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339 in UTC, whole seconds."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+"""The name of a Kubernetes object."""
+
+ModelName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")]
+"""The name of a model in the registry; it is a path segment on S3 and a metric label."""
+
+AliasName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$")]
+"""A movable name for a model version: `champion`. It starts with a letter, so that no version number is one."""
+
+S3Uri = Annotated[str, Field(min_length=6, max_length=1024, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
+"""`s3://bucket/prefix`."""
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=253)]
+Metric = Annotated[
+    str,
+    Field(
+        pattern=r"^(accuracy|precision|recall|f1|roc_auc|log_loss|mae|rmse|r2)$",
+    ),
+]
+"""The name of an evaluation metric."""
+
+LOWER_IS_BETTER = frozenset({"log_loss", "mae", "rmse"})
+CLASSIFICATION_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss")
+REGRESSION_METRICS = ("mae", "rmse", "r2")

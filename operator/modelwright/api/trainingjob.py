@@ -1,0 +1,244 @@
+"""TrainingJob: train on one pod or many, survive failures, evaluate, register a version."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from modelwright.api.common import EnvVar, PodSettings, Status, Storage
+from modelwright.api.recipe import Recipe
+from modelwright.api.schema import AliasName, ApiModel, Metric, ModelName, S3Uri, Timestamp, rule, rules
+
+
+class Framework(StrEnum):
+    """What ties the workers of a gang together."""
+
+    PYTORCH = "PyTorch"
+    RAY = "Ray"
+
+
+class Workers(PodSettings):
+    """The pods of the gang. They start together, and when one is lost they start again together."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    command: Annotated[tuple[Annotated[str, Field(max_length=32768)], ...], Field(max_length=256)] = ()
+    """Your own program instead of a recipe. PyTorch runs it under torchrun in every pod; Ray runs it in the head pod."""
+    args: Annotated[tuple[Annotated[str, Field(max_length=32768)], ...], Field(max_length=256)] = ()
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=256)] = ()
+
+
+class DataFormat(StrEnum):
+    """How rows are written."""
+
+    CSV = "CSV"
+    PARQUET = "Parquet"
+
+
+class Dataset(ApiModel):
+    """Rows on S3. A URI that ends in `/` names every file of the format below it."""
+
+    uri: S3Uri
+    format: DataFormat | None = None
+    """CSV or Parquet; told from the file's ending when unset."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The share of rows held out for evaluation. A row is held out by a hash of its content and splitSeed, so it stays
+    on its side when rows are added, and two models that use the same seed can be compared on rows neither has seen."""
+    split_seed: Annotated[int, Field(ge=0, le=2147483647)] = 0
+
+
+class Checkpoint(ApiModel):
+    """When the state of training is saved to S3. A new attempt resumes from the last complete checkpoint."""
+
+    every_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
+    keep: Annotated[int, Field(ge=1, le=100)] = 2
+    """How many of the newest checkpoints stay."""
+
+
+class Threshold(ApiModel):
+    """A bound on a metric of the held-out rows."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(rule("has(self.min) || has(self.max)", "a threshold needs min or max"))
+    )
+    metric: Metric
+    min: float | None = None
+    max: float | None = None
+
+
+class Evaluation(ApiModel):
+    """How good the model must be to be registered."""
+
+    thresholds: Annotated[tuple[Threshold, ...], Field(max_length=16)] = ()
+
+
+class PromotionRule(StrEnum):
+    """When the alias moves to the new version."""
+
+    IF_BETTER = "IfBetter"
+    ALWAYS = "Always"
+
+
+class Promotion(ApiModel):
+    """A gate in front of an alias: the new version takes it only if it deserves to."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("self.rule != 'IfBetter' || has(self.metric)", "promotion rule IfBetter needs a metric to compare by")
+        )
+    )
+    alias: AliasName = "champion"
+    rule: PromotionRule = PromotionRule.IF_BETTER
+    """IfBetter: both models are evaluated on the same held-out rows, and the new one must win by minImprovement with the
+    stated confidence. The first version of a model takes the alias without a contest."""
+    metric: Metric | None = None
+    min_improvement: Annotated[float, Field(ge=0)] = 0.0
+    """By how much the new version must be better, in the metric's own unit."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """One-sided, of a paired bootstrap over the held-out rows: a lucky draw is not an improvement."""
+
+
+class ModelOutput(ApiModel):
+    """Where the trained model goes."""
+
+    name: ModelName
+    """The model in the registry of which this job writes the next version."""
+    promotion: Promotion | None = None
+
+
+class FailurePolicy(ApiModel):
+    """What is done about failures that a new attempt may cure. Errors in data or configuration fail at once."""
+
+    max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
+    """New attempts of the gang after the first."""
+    backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 5
+    """Wait before the first restart; it doubles with each further one, up to five minutes."""
+
+
+class TrainingJobSpec(ApiModel):
+    """What to train, on which data, how wide, where it is kept, and how good it must be."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("has(self.recipe) != has(self.workers.command)", "give either recipe or workers.command"),
+            rule("!has(self.recipe) || has(self.dataset)", "a recipe needs a dataset"),
+            rule(
+                "!has(self.recipe) || has(self.model)",
+                "a recipe needs model.name: the model that it writes a version of",
+            ),
+            rule(
+                "has(self.recipe) || !has(self.model)", "model is for recipes: a command registers through its own code"
+            ),
+            rule(
+                "!has(self.recipe) || self.recipe.tabular.algorithm != 'LightGBM' || self.workers.replicas == 1",
+                "LightGBM trains in one pod: set workers.replicas to 1",
+            ),
+        )
+    )
+    framework: Framework = Framework.PYTORCH
+    workers: Workers = Workers()
+    recipe: Recipe | None = None
+    dataset: Dataset | None = None
+    checkpoint: Checkpoint = Checkpoint()
+    evaluation: Evaluation = Evaluation()
+    model: ModelOutput | None = None
+    storage: Storage = Storage()
+    failure_policy: FailurePolicy = FailurePolicy()
+    suspend: bool = False
+    """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
+    active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
+    """The job fails when it has been running for so long, all attempts together. Time suspended does not count."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
+    """Delete the job so long after it finished. Its model version stays."""
+
+
+class Progress(ApiModel):
+    """How far training is, as rank 0 last reported it."""
+
+    step: int
+    total_steps: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    eta_seconds: int | None = None
+
+
+class CheckpointStatus(ApiModel):
+    """The last complete checkpoint."""
+
+    step: int
+    uri: str
+    time: Timestamp
+
+
+class Attempt(ApiModel):
+    """One life of the gang."""
+
+    number: int
+    start_time: Timestamp
+    end_time: Timestamp | None = None
+    reason: str | None = None
+    """Why it ended: Completed, WorkerFailed, OutOfMemory, Evicted, ..."""
+    message: str | None = None
+    resumed_from_step: int | None = None
+
+
+class RegisteredVersion(ApiModel):
+    """The version that this job wrote."""
+
+    name: ModelName
+    version: int
+    uri: str
+
+
+class MetricValue(ApiModel):
+    """One evaluation result on the held-out rows."""
+
+    name: Metric
+    value: float
+
+
+class PromotionOutcome(StrEnum):
+    """What became of the gate."""
+
+    PROMOTED = "Promoted"
+    NOT_BETTER = "NotBetter"
+    SUPERSEDED = "Superseded"
+    """The alias moved while this job compared itself with its former holder."""
+
+
+class PromotionStatus(ApiModel):
+    """What the gate saw and decided."""
+
+    alias: AliasName
+    outcome: PromotionOutcome
+    message: str
+    candidate: float | None = None
+    incumbent: float | None = None
+    incumbent_version: int | None = None
+    improvement_lower_bound: float | None = None
+    """The lower confidence bound of the improvement."""
+
+
+class TrainingJobStatus(Status):
+    """What has become of the job."""
+
+    start_time: Timestamp | None = None
+    completion_time: Timestamp | None = None
+    active_seconds: int | None = None
+    """Time that attempts of earlier resumptions ran; it counts against activeDeadlineSeconds."""
+    active_since: Timestamp | None = None
+    attempt: int | None = None
+    """The number of the current or last attempt, from 1."""
+    restarts: int | None = None
+    attempts: Annotated[tuple[Attempt, ...], Field(max_length=10)] = ()
+    """The newest ten."""
+    progress: Progress | None = None
+    checkpoint: CheckpointStatus | None = None
+    metrics: Annotated[
+        tuple[MetricValue, ...],
+        Field(
+            max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = ()
+    model: RegisteredVersion | None = None
+    promotion: PromotionStatus | None = None

@@ -1,0 +1,18 @@
+"""RFC 3339 timestamps of whole seconds, as Kubernetes writes them."""
+
+from datetime import UTC, datetime
+
+
+def stamp(moment: datetime) -> str:
+    """Return `2026-11-23T10:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse(text: str) -> datetime:
+    """Return the moment that a timestamp names. Raises ValueError."""
+    return datetime.fromisoformat(text)
+
+
+def seconds_between(earlier: str, later: datetime) -> float:
+    """Return the seconds from a timestamp to a moment."""
+    return (later - parse(earlier)).total_seconds()
