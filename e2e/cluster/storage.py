@@ -1,0 +1,82 @@
+"""Versity S3 Gateway on the bridge, with a name inside the cluster."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+
+from e2e.cluster import binaries, files, health
+from e2e.cluster.paths import Layout
+from e2e.cluster.ports import Address
+from e2e.cluster.processes import Component
+from e2e.cluster.settings import (
+    CLUSTER_DOMAIN,
+    NODE_ADDRESS,
+    S3_BUCKET,
+    S3_NAMESPACE,
+    S3_PORT,
+    S3_REGION,
+    S3_SERVICE,
+)
+
+_ADDRESS = Address(NODE_ADDRESS, S3_PORT)
+HOST_ENDPOINT = f"http://{_ADDRESS}"
+CLUSTER_ENDPOINT = f"http://{S3_SERVICE}.{S3_NAMESPACE}.svc.{CLUSTER_DOMAIN}:{S3_PORT}"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The S3 server's only account."""
+
+    access_key: str
+    secret_key: str
+
+
+def credentials(layout: Layout) -> Credentials:
+    """The account, made up the first time and kept with the data."""
+    path = layout.s3 / "credentials.json"
+    if not path.exists():
+        files.write_json(path, asdict(Credentials("modelwright", secrets.token_urlsafe(24))), mode=0o600)
+    return Credentials(**json.loads(path.read_text()))
+
+
+def component(layout: Layout) -> Component:
+    """The gateway over a folder; a bucket is a folder in it."""
+    account = credentials(layout)
+    buckets = layout.s3 / "buckets"
+    (buckets / S3_BUCKET).mkdir(parents=True, exist_ok=True)
+    argv = (
+        str(binaries.path("versitygw")),
+        "--port",
+        str(_ADDRESS),
+        "--region",
+        S3_REGION,
+        "--health",
+        "/healthz",
+        "--keep-alive",
+    )
+    return Component(
+        "versitygw",
+        (*argv, "posix", str(buckets)),
+        listens=(_ADDRESS,),
+        # By environment, not by argument: arguments are for everybody to read.
+        environment={"ROOT_ACCESS_KEY": account.access_key, "ROOT_SECRET_KEY": account.secret_key},
+        ready=lambda: health.answers(f"{HOST_ENDPOINT}/healthz"),
+    )
+
+
+def manifests() -> list[dict[str, object]]:
+    """A Service without a selector whose only endpoint is the host's gateway."""
+    port = {"name": "http", "port": S3_PORT, "protocol": "TCP"}
+    metadata = {"name": S3_SERVICE, "namespace": S3_NAMESPACE}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": S3_NAMESPACE}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}},
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": metadata | {"labels": {"kubernetes.io/service-name": S3_SERVICE}},
+            "addressType": "IPv4",
+            "ports": [port],
+            "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": True}}],
+        },
+    ]
