@@ -132,6 +132,19 @@ class Manifest(ApiModel):
     files: dict[str, File]
 
 
+class Claim(ApiModel):
+    """`claim.json`: who may write under this version number. It is created once and never changed."""
+
+    job_uid: str
+
+
+class Registration(ApiModel):
+    """`runs/<namespace>/<uid>/registration.json`: the number that a job's attempts write under. It never changes."""
+
+    model: ModelName
+    version: int
+
+
 class Alias(ApiModel):
     """`aliases/<alias>.json`: a movable name."""
 

@@ -52,9 +52,11 @@ class Retraining(ApiModel):
     template: TrainingJobSpec
     """Its model.promotion is the gate that the new version must pass."""
     triggers: Annotated[tuple[Trigger, ...], Field(min_length=1, max_length=2)] = (Trigger.ALERT, Trigger.DRIFT)
+    """What may start a retraining."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=31536000)] = 3600
     """No retraining starts so soon after the last one started."""
     max_per_day: Annotated[int, Field(ge=1, le=1000)] = 4
+    """So many retrainings may start within 24 hours."""
 
 
 class DriftPolicySpec(ApiModel):
@@ -66,30 +68,39 @@ class DriftPolicySpec(ApiModel):
     deployment: LocalReference
     """The ModelDeployment to watch, in this namespace."""
     test: DriftTest | None = None
+    """The built-in drift test; none is made when unset."""
     alerts: AlertMatcher | None = None
+    """Which alerts count; none does when unset."""
     retraining: Retraining | None = None
     """Only watch and report when unset."""
     suspend: bool = False
+    """Make no test and start no retraining; what was seen stays in status."""
 
 
 class ColumnDrift(ApiModel):
     """How far one column has moved."""
 
     column: str
+    """The column's name; `prediction` is the model's answer."""
     psi: float
+    """The population stability index."""
     critical: float
     """Above this the shift is too large for chance at the stated confidence."""
     drifted: bool
+    """Whether psi is above critical and above minPsi."""
 
 
 class DriftResult(ApiModel):
     """One test."""
 
     time: Timestamp
+    """When the test was made."""
     version: int
     """The model version whose traffic was tested."""
     samples: int
+    """Rows in the window."""
     drifted: bool
+    """Whether drift is called: enough tests in a row have found a column that moved."""
     consecutive: int = 0
     """How many tests in a row have failed, this one included."""
     since: Timestamp | None = None
@@ -104,6 +115,10 @@ class IncidentOutcome(StrEnum):
     RETRAINING = "Retraining"
     PROMOTED = "Promoted"
     NOT_BETTER = "NotBetter"
+    SUPERSEDED = "Superseded"
+    """The alias moved while the new version was compared with its former holder."""
+    REGISTERED = "Registered"
+    """A version was registered, and the template asks for no promotion."""
     FAILED = "Failed"
     COOLDOWN = "Cooldown"
     LIMIT_REACHED = "LimitReached"
@@ -116,24 +131,32 @@ class Incident(ApiModel):
     id: str
     """A hash of what identifies it; part of the job's name, so that one incident has one job."""
     trigger: Trigger
+    """What started it."""
     name: str
     """The alert's name, or the columns that moved."""
     time: Timestamp
+    """When it was first seen."""
     training_job: str | None = None
+    """The TrainingJob that was created for it."""
     outcome: IncidentOutcome
+    """What came of it."""
     message: str = ""
+    """Why, in a sentence."""
     version: int | None = None
+    """The model version that the retraining wrote."""
 
 
 class DriftPolicyStatus(Status):
     """What the policy has seen and done."""
 
     drift: DriftResult | None = None
+    """The last drift test."""
     incidents: Annotated[
         tuple[Incident, ...],
         Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]}),
     ] = ()
     """The newest twenty, newest first."""
     last_retraining_time: Timestamp | None = None
+    """When the last retraining started."""
     retraining_times: Annotated[tuple[Timestamp, ...], Field(max_length=1000)] = ()
     """Starts within the last day; they count against maxPerDay even when the jobs are gone."""

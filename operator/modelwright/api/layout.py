@@ -16,6 +16,11 @@ def sweep_key(namespace: str, uid: str) -> str:
     return f"{run_prefix(namespace, uid)}sweep.json"
 
 
+def registration_key(namespace: str, uid: str) -> str:
+    """Return the key of a job's `Registration`: the one version number that all its attempts share."""
+    return f"{run_prefix(namespace, uid)}registration.json"
+
+
 def checkpoint_prefix(namespace: str, uid: str, step: int | None = None) -> str:
     """Return the prefix of a checkpoint, or of all of them; steps sort as text in their own order."""
     below = "" if step is None else f"{step:012d}/"
@@ -26,6 +31,11 @@ def version_prefix(model: str, version: int | None = None) -> str:
     """Return the prefix of a version's files, or of all versions."""
     below = "" if version is None else f"{version}/"
     return f"models/{model}/versions/{below}"
+
+
+def claim_key(model: str, version: int) -> str:
+    """Return the key of a `Claim`: whoever creates it owns the number."""
+    return f"{version_prefix(model, version)}claim.json"
 
 
 def manifest_key(model: str, version: int) -> str:

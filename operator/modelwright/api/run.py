@@ -1,8 +1,8 @@
 """The contract between the operator and the pods of a gang: what a pod is told, and what it says back.
 
-A pod gets a `Run` in the environment variable MODELWRIGHT_RUN. It reports a `TrainingReport` or a `SweepReport` over HTTP as
-often as it likes (a lost one costs nothing), writes its `TrainingResult` or `SweepResult` to S3 before it exits with 0, and
-leaves a `Failure` in its termination message when it cannot go on.
+A pod gets a `Run` in the environment variable MODELWRIGHT_RUN. It reports a `TrainingReport` or a `SweepReport` over
+HTTP as often as it likes (a lost one costs nothing), writes its `TrainingResult` or `SweepResult` to S3 before it exits
+with 0, and leaves a `Failure` in its termination message when it cannot go on.
 """
 
 from typing import Annotated
@@ -11,16 +11,23 @@ from pydantic import Field
 
 from modelwright.api.schema import AliasName, ApiModel, Metric, S3Uri
 from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion, TrainingJobSpec
-from modelwright.api.tuningsweep import Trial, TrialCounts, TuningSweepSpec
+from modelwright.api.tuningsweep import Trial, TrialCounts, TrialState, TuningSweepSpec
 
 RUN_VARIABLE = "MODELWRIGHT_RUN"
 """JSON of a `Run`."""
 REPORT_URL_VARIABLE = "MODELWRIGHT_REPORT_URL"
-"""Where reports are posted; unset when nobody listens."""
+"""Where this job's reports are posted; unset when nobody listens."""
 TOKEN_FILE = "/var/run/secrets/modelwright/token"  # noqa: S105 (a path)
 """A projected token for the audience below; it is rotated, so it is read again for each report."""
 TOKEN_AUDIENCE = "modelwright"  # noqa: S105 (an audience)
 TERMINATION_MESSAGE_FILE = "/dev/termination-log"
+PEER_LOST = "PeerLost"
+"""The reason in the `Failure` of a process that died only because another one did: never the root of a loss."""
+
+
+def report_path(kind: str, namespace: str, name: str) -> str:
+    """Return the path of the operator's endpoint that takes the reports of a TrainingJob or a TuningSweep."""
+    return f"/v1/namespaces/{namespace}/{kind.lower()}s/{name}/report"
 
 
 class ResolvedStorage(ApiModel):
@@ -102,6 +109,16 @@ class SweepResult(ApiModel):
     finished: bool
     trials: tuple[Trial, ...] = ()
     best_trial: Trial | None = None
+
+    def counts(self) -> TrialCounts:
+        """Return how many trials are where."""
+        states = [trial.state for trial in self.trials]
+        return TrialCounts(
+            running=states.count(TrialState.RUNNING),
+            succeeded=states.count(TrialState.SUCCEEDED),
+            stopped=states.count(TrialState.STOPPED),
+            failed=states.count(TrialState.FAILED),
+        )
 
 
 class Failure(ApiModel):

@@ -64,14 +64,14 @@ S3Uri = Annotated[str, Field(min_length=6, max_length=1024, pattern=r"^s3://[a-z
 """`s3://bucket/prefix`."""
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=253)]
-Metric = Annotated[
-    str,
-    Field(
-        pattern=r"^(accuracy|precision|recall|f1|roc_auc|log_loss|mae|rmse|r2)$",
-    ),
-]
-"""The name of an evaluation metric."""
-
 LOWER_IS_BETTER = frozenset({"log_loss", "mae", "rmse"})
 CLASSIFICATION_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss")
 REGRESSION_METRICS = ("mae", "rmse", "r2")
+
+Metric = Annotated[
+    str,
+    Field(pattern=rf"^({'|'.join(CLASSIFICATION_METRICS + REGRESSION_METRICS)})$"),
+    # An enum, because the API server then lists what may be written instead of quoting a pattern.
+    WithJsonSchema({"type": "string", "enum": [*CLASSIFICATION_METRICS, *REGRESSION_METRICS]}),
+]
+"""The name of an evaluation metric."""

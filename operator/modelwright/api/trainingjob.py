@@ -7,7 +7,18 @@ from pydantic import ConfigDict, Field
 
 from modelwright.api.common import EnvVar, PodSettings, Status, Storage
 from modelwright.api.recipe import Recipe
-from modelwright.api.schema import AliasName, ApiModel, Metric, ModelName, S3Uri, Timestamp, rule, rules
+from modelwright.api.schema import (
+    CLASSIFICATION_METRICS,
+    REGRESSION_METRICS,
+    AliasName,
+    ApiModel,
+    Metric,
+    ModelName,
+    S3Uri,
+    Timestamp,
+    rule,
+    rules,
+)
 
 
 class Framework(StrEnum):
@@ -21,10 +32,14 @@ class Workers(PodSettings):
     """The pods of the gang. They start together, and when one is lost they start again together."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many pods train together."""
     command: Annotated[tuple[Annotated[str, Field(max_length=32768)], ...], Field(max_length=256)] = ()
-    """Your own program instead of a recipe. PyTorch runs it under torchrun in every pod; Ray runs it in the head pod."""
+    """Your own program instead of a recipe. PyTorch runs it under torchrun in every pod; Ray runs it in the head
+    pod."""
     args: Annotated[tuple[Annotated[str, Field(max_length=32768)], ...], Field(max_length=256)] = ()
+    """Arguments to the command."""
     env: Annotated[tuple[EnvVar, ...], Field(max_length=256)] = ()
+    """Environment variables of the container."""
 
 
 class DataFormat(StrEnum):
@@ -38,18 +53,21 @@ class Dataset(ApiModel):
     """Rows on S3. A URI that ends in `/` names every file of the format below it."""
 
     uri: S3Uri
+    """`s3://bucket/path/file.csv`, or `s3://bucket/path/` for every file below."""
     format: DataFormat | None = None
     """CSV or Parquet; told from the file's ending when unset."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share of rows held out for evaluation. A row is held out by a hash of its content and splitSeed, so it stays
     on its side when rows are added, and two models that use the same seed can be compared on rows neither has seen."""
     split_seed: Annotated[int, Field(ge=0, le=2147483647)] = 0
+    """The seed of the split; another one holds out other rows."""
 
 
 class Checkpoint(ApiModel):
     """When the state of training is saved to S3. A new attempt resumes from the last complete checkpoint."""
 
     every_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
+    """The time between two checkpoints."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
     """How many of the newest checkpoints stay."""
 
@@ -58,17 +76,27 @@ class Threshold(ApiModel):
     """A bound on a metric of the held-out rows."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(rule("has(self.min) || has(self.max)", "a threshold needs min or max"))
+        json_schema_extra=rules(
+            rule("has(self.min) || has(self.max)", "a threshold needs min or max"),
+            rule(
+                "!has(self.min) || !has(self.max) || self.min <= self.max",
+                "a threshold that nothing can meet: min is above max",
+            ),
+        )
     )
     metric: Metric
+    """The metric."""
     min: float | None = None
+    """The least value that passes."""
     max: float | None = None
+    """The greatest value that passes."""
 
 
 class Evaluation(ApiModel):
     """How good the model must be to be registered."""
 
     thresholds: Annotated[tuple[Threshold, ...], Field(max_length=16)] = ()
+    """Every one must hold, or no version is registered and the job fails."""
 
 
 class PromotionRule(StrEnum):
@@ -87,10 +115,12 @@ class Promotion(ApiModel):
         )
     )
     alias: AliasName = "champion"
+    """The alias that the new version may take."""
     rule: PromotionRule = PromotionRule.IF_BETTER
-    """IfBetter: both models are evaluated on the same held-out rows, and the new one must win by minImprovement with the
-    stated confidence. The first version of a model takes the alias without a contest."""
+    """IfBetter: both models are evaluated on the same held-out rows, and the new one must win by minImprovement with
+    the stated confidence. The first version of a model takes the alias without a contest."""
     metric: Metric | None = None
+    """What IfBetter compares."""
     min_improvement: Annotated[float, Field(ge=0)] = 0.0
     """By how much the new version must be better, in the metric's own unit."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -103,6 +133,7 @@ class ModelOutput(ApiModel):
     name: ModelName
     """The model in the registry of which this job writes the next version."""
     promotion: Promotion | None = None
+    """The gate in front of an alias; no alias moves when unset."""
 
 
 class FailurePolicy(ApiModel):
@@ -114,12 +145,26 @@ class FailurePolicy(ApiModel):
     """Wait before the first restart; it doubles with each further one, up to five minutes."""
 
 
+_NOT_TABULAR = "!has(self.recipe) || !has(self.recipe.tabular)"
+_METRICS_BY_TASK = (
+    f"Classification has {', '.join(CLASSIFICATION_METRICS)}; Regression has {', '.join(REGRESSION_METRICS)}"
+)
+
+
 class TrainingJobSpec(ApiModel):
     """What to train, on which data, how wide, where it is kept, and how good it must be."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule("has(self.recipe) != has(self.workers.command)", "give either recipe or workers.command"),
+            # An object that a program wrote may carry `command: []`: that is no command.
+            rule(
+                "has(self.recipe) != (has(self.workers.command) && size(self.workers.command) > 0)",
+                "give either recipe or workers.command",
+            ),
+            rule(
+                "!has(self.recipe) || !has(self.workers.args) || size(self.workers.args) == 0",
+                "workers.args belong to workers.command: a recipe takes none",
+            ),
             rule("!has(self.recipe) || has(self.dataset)", "a recipe needs a dataset"),
             rule(
                 "!has(self.recipe) || has(self.model)",
@@ -129,20 +174,40 @@ class TrainingJobSpec(ApiModel):
                 "has(self.recipe) || !has(self.model)", "model is for recipes: a command registers through its own code"
             ),
             rule(
-                "!has(self.recipe) || self.recipe.tabular.algorithm != 'LightGBM' || self.workers.replicas == 1",
+                f"{_NOT_TABULAR} || self.recipe.tabular.algorithm != 'LightGBM' || self.workers.replicas == 1",
                 "LightGBM trains in one pod: set workers.replicas to 1",
+            ),
+            rule(
+                f"{_NOT_TABULAR} || !has(self.evaluation.thresholds) || self.evaluation.thresholds.all(threshold,"
+                f" (threshold.metric in {list(REGRESSION_METRICS)}) == (self.recipe.tabular.task == 'Regression'))",
+                f"evaluation.thresholds has a metric of another task: {_METRICS_BY_TASK}",
+            ),
+            rule(
+                f"{_NOT_TABULAR} || !has(self.model) || !has(self.model.promotion) || !has(self.model.promotion.metric)"
+                f" || (self.model.promotion.metric in {list(REGRESSION_METRICS)})"
+                " == (self.recipe.tabular.task == 'Regression')",
+                f"model.promotion.metric is a metric of another task: {_METRICS_BY_TASK}",
             ),
         )
     )
     framework: Framework = Framework.PYTORCH
+    """What ties the workers together."""
     workers: Workers = Workers()
+    """The pods that train."""
     recipe: Recipe | None = None
+    """A built-in recipe, instead of your own command."""
     dataset: Dataset | None = None
+    """The rows to learn from."""
     checkpoint: Checkpoint = Checkpoint()
+    """When the state of training is saved."""
     evaluation: Evaluation = Evaluation()
+    """How good the model must be."""
     model: ModelOutput | None = None
+    """Which model in the registry gets the new version."""
     storage: Storage = Storage()
+    """Where checkpoints and models are kept; the operator's default when unset."""
     failure_policy: FailurePolicy = FailurePolicy()
+    """What is done about failures."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
@@ -155,46 +220,65 @@ class Progress(ApiModel):
     """How far training is, as rank 0 last reported it."""
 
     step: int
+    """Steps made."""
     total_steps: int | None = None
+    """Steps to make."""
     epoch: int | None = None
+    """The current epoch, from 1."""
     epochs: int | None = None
+    """Epochs to make."""
     loss: float | None = None
+    """The training loss of the last step."""
     eta_seconds: int | None = None
+    """The time that is left, at the present pace."""
 
 
 class CheckpointStatus(ApiModel):
     """The last complete checkpoint."""
 
     step: int
+    """The step that it holds."""
     uri: str
+    """Where it lies."""
     time: Timestamp
+    """When it was complete."""
 
 
 class Attempt(ApiModel):
     """One life of the gang."""
 
     number: int
+    """From 1."""
     start_time: Timestamp
+    """When its pods were asked for."""
     end_time: Timestamp | None = None
+    """When it ended."""
     reason: str | None = None
     """Why it ended: Completed, WorkerFailed, OutOfMemory, Evicted, ..."""
     message: str | None = None
+    """What happened, in a sentence."""
     resumed_from_step: int | None = None
+    """The step of the checkpoint that it started from; unset: from the beginning."""
 
 
 class RegisteredVersion(ApiModel):
     """The version that this job wrote."""
 
     name: ModelName
+    """The model."""
     version: int
+    """Its version."""
     uri: str
+    """Where its files lie."""
 
 
 class MetricValue(ApiModel):
     """One evaluation result on the held-out rows."""
 
     name: Metric
+    """The metric."""
     value: float
+    """Its value."""
 
 
 class PromotionOutcome(StrEnum):
@@ -210,11 +294,17 @@ class PromotionStatus(ApiModel):
     """What the gate saw and decided."""
 
     alias: AliasName
+    """The alias."""
     outcome: PromotionOutcome
+    """What became of it."""
     message: str
+    """Why, in a sentence."""
     candidate: float | None = None
+    """The metric of the new version."""
     incumbent: float | None = None
+    """The metric of the version that held the alias, on the same rows."""
     incumbent_version: int | None = None
+    """The version that held the alias."""
     improvement_lower_bound: float | None = None
     """The lower confidence bound of the improvement."""
 
@@ -223,22 +313,31 @@ class TrainingJobStatus(Status):
     """What has become of the job."""
 
     start_time: Timestamp | None = None
+    """When the first attempt started."""
     completion_time: Timestamp | None = None
+    """When the job succeeded or failed."""
     active_seconds: int | None = None
     """Time that attempts of earlier resumptions ran; it counts against activeDeadlineSeconds."""
     active_since: Timestamp | None = None
+    """When the current attempt, or the current resumption, started."""
     attempt: int | None = None
     """The number of the current or last attempt, from 1."""
     restarts: int | None = None
+    """New attempts after the first."""
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=10)] = ()
     """The newest ten."""
     progress: Progress | None = None
+    """How far training is."""
     checkpoint: CheckpointStatus | None = None
+    """The last complete checkpoint."""
     metrics: Annotated[
         tuple[MetricValue, ...],
         Field(
             max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
         ),
     ] = ()
+    """Results on the held-out rows."""
     model: RegisteredVersion | None = None
+    """The version that this job wrote."""
     promotion: PromotionStatus | None = None
+    """What became of the gate."""

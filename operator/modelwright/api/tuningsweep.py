@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from modelwright.api.common import PodSettings, Status
-from modelwright.api.schema import ApiModel, Metric, Timestamp, rule, rules
+from modelwright.api.schema import REGRESSION_METRICS, ApiModel, Metric, Timestamp, rule, rules
 from modelwright.api.trainingjob import TrainingJobSpec
 
 
@@ -20,7 +20,9 @@ class FloatRange(ApiModel):
         )
     )
     min: float
+    """The lower bound, included."""
     max: float
+    """The upper bound, included."""
     log: bool | None = None
     """Search on a logarithmic scale."""
 
@@ -36,17 +38,23 @@ class IntRange(ApiModel):
         )
     )
     min: int
+    """The lower bound, included."""
     max: int
+    """The upper bound, included."""
     step: Annotated[int, Field(ge=1)] | None = None
+    """The distance between two values."""
     log: bool | None = None
+    """Search on a logarithmic scale."""
 
 
 class Choice(ApiModel):
     """One of a list of words."""
 
     values: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(min_length=1, max_length=64)
+        tuple[Annotated[str, Field(min_length=1, max_length=253)], ...],
+        Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ]
+    """The words to choose from."""
 
 
 class SearchParameter(ApiModel):
@@ -63,8 +71,11 @@ class SearchParameter(ApiModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-zA-Z]*(\.[a-z][a-zA-Z]*)?$", max_length=128)]
     """A field of the recipe: `algorithm`, `neuralNetwork.learningRate`, `lightGBM.numLeaves`."""
     float_: FloatRange | None = Field(default=None, alias="float")
+    """A range of real numbers."""
     int_: IntRange | None = Field(default=None, alias="int")
+    """A range of whole numbers."""
     choice: Choice | None = None
+    """A list of words."""
 
 
 class Goal(StrEnum):
@@ -78,6 +89,7 @@ class Objective(ApiModel):
     """What the sweep looks for, on held-out rows."""
 
     metric: Metric
+    """The metric."""
     goal: Goal | None = None
     """Told from the metric when unset."""
 
@@ -95,6 +107,7 @@ class Asha(ApiModel):
     grace_period: Annotated[int, Field(ge=1, le=100000)] = 1
     """Epochs that every trial gets."""
     reduction_factor: Annotated[int, Field(ge=2, le=16)] = 3
+    """At each rung one trial in so many goes on."""
 
 
 class EarlyStopping(ApiModel):
@@ -104,6 +117,7 @@ class EarlyStopping(ApiModel):
         json_schema_extra=rules(rule("has(self.asha)", "earlyStopping takes exactly one method: asha"))
     )
     asha: Asha | None = None
+    """Asynchronous successive halving."""
 
 
 class Winner(ApiModel):
@@ -117,6 +131,7 @@ class SweepWorkers(PodSettings):
     """The pods of the sweep: the first is the Ray head and runs the driver."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many pods; trials are spread over them."""
 
 
 class TuningSweepSpec(ApiModel):
@@ -125,6 +140,11 @@ class TuningSweepSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule("has(self.template.recipe)", "a sweep searches the fields of a recipe: template.recipe is required"),
+            rule(
+                "!has(self.template.recipe) || !has(self.template.recipe.tabular) || (self.objective.metric in"
+                f" {list(REGRESSION_METRICS)}) == (self.template.recipe.tabular.task == 'Regression')",
+                "objective.metric is a metric of another task than template.recipe.tabular.task",
+            ),
         )
     )
     template: TrainingJobSpec
@@ -137,30 +157,44 @@ class TuningSweepSpec(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ]
+    """The dimensions of the search; every name once."""
     objective: Objective
+    """What to look for."""
     algorithm: SearchAlgorithm = SearchAlgorithm.TPE
+    """How the next trial is chosen."""
     seed: Annotated[int, Field(ge=0, le=2147483647)] = 0
+    """Of the search."""
     early_stopping: EarlyStopping | None = None
+    """When a trial that will not win is stopped; never when unset."""
     max_trials: Annotated[int, Field(ge=1, le=10000)] = 20
+    """The budget: so many trials are started, all attempts together."""
     parallelism: Annotated[int, Field(ge=1, le=1000)] = 2
     """Trials at the same time."""
     workers: SweepWorkers = SweepWorkers()
+    """The pods of the sweep."""
     winner: Winner = Winner()
+    """What happens with the best parameters."""
     max_restarts: Annotated[int, Field(ge=0, le=100)] = 3
     """New attempts after the driver or a pod is lost; finished trials are kept."""
     suspend: bool = False
+    """Stop the pods and keep everything; finished trials count when this is false again."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
+    """The sweep ends when it has been running for so long. Time suspended does not count."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
+    """Delete the sweep so long after it finished."""
 
 
 class TrialCounts(ApiModel):
     """How many trials are where."""
 
     running: int = 0
+    """Trials that run now."""
     succeeded: int = 0
+    """Trials that ran to their end."""
     stopped: int = 0
     """Ended by early stopping; their results count."""
     failed: int = 0
+    """Trials that broke or had no number to show."""
 
 
 class TrialState(StrEnum):
@@ -176,32 +210,48 @@ class ParameterValue(ApiModel):
     """A value that a trial was given."""
 
     name: str
+    """The dimension."""
     value: str
+    """The value, as text."""
 
 
 class Trial(ApiModel):
     """One point of the search space and what came of it."""
 
     number: int
+    """From 1."""
     state: TrialState
+    """How it stands."""
     value: float | None = None
     """The objective."""
     parameters: Annotated[tuple[ParameterValue, ...], Field(max_length=64)] = ()
+    """The point that was tried."""
     message: str | None = None
+    """Why it failed."""
 
 
 class TuningSweepStatus(Status):
     """What the search has found."""
 
     start_time: Timestamp | None = None
+    """When the first attempt started."""
     completion_time: Timestamp | None = None
+    """When the sweep succeeded or failed."""
     active_seconds: int | None = None
+    """Time that attempts of earlier resumptions ran; it counts against activeDeadlineSeconds."""
     active_since: Timestamp | None = None
+    """When the current attempt, or the current resumption, started."""
     attempt: int | None = None
+    """The number of the current or last attempt, from 1."""
     restarts: int | None = None
+    """New attempts after the first."""
     trials: TrialCounts | None = None
+    """How many trials are where."""
     best_trial: Trial | None = None
+    """The best trial so far."""
     history: Annotated[tuple[Trial, ...], Field(max_length=10)] = ()
     """The newest ten trials that ended; all of them are in `resultsUri`."""
     results_uri: str | None = None
+    """All trials, as JSON."""
     winner_training_job: str | None = None
+    """The TrainingJob that trains the best parameters."""

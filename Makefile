@@ -1,0 +1,117 @@
+# `make help` lists what can be made; it is this file's own comments.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+TOOLS := .tools
+PY := $(VENV)/bin/python
+UV := $(TOOLS)/bin/uv
+CHART_CRDS := charts/modelwright/templates/crds
+STAGES := lint types unit simulation integration
+COMPILE = $(UV) pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet pyproject.toml
+
+##@ Development
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(VENV)/.installed ## Make .venv as tests/requirements.txt has it
+
+$(UV): images/tools.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -m pip --version > /dev/null || { echo 'pip is needed: apt-get install python3-pip'; exit 1; }
+	$(PYTHON) -m pip install --quiet --upgrade --require-hashes --target $(TOOLS) --requirement images/tools.txt
+	@touch $@
+
+$(VENV)/.installed: $(UV) tests/requirements.txt pyproject.toml
+	test -x $(PY) || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	$(UV) pip sync --quiet --python $(PY) --require-hashes tests/requirements.txt
+	@# Built by the pinned hatchling of $(TOOLS), not by whatever is newest today.
+	PYTHONPATH=$(CURDIR)/$(TOOLS) $(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: format
+format: venv ## Format and sort what can be
+	$(VENV)/bin/ruff check --fix --quiet .
+	$(VENV)/bin/ruff format --quiet .
+
+.PHONY: crds
+crds: venv ## Make crds/ and the chart's definitions from the models
+	$(PY) -m modelwright.api.crd crds --chart $(CHART_CRDS)
+
+.PHONY: lock
+lock: $(UV) ## Resolve every lock file again
+	$(COMPILE) --extra operator --output-file images/operator/requirements.txt
+	$(COMPILE) --extra server --output-file images/server/requirements.txt
+	$(COMPILE) --extra runtime --output-file images/runtime/requirements.txt
+	$(COMPILE) --extra operator --extra server --extra runtime --extra cli --group dev --output-file tests/requirements.txt
+
+##@ Tests
+
+.PHONY: lint
+lint: venv ## Style, formatting, and who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(PY) -m modelwright.api.crd --check crds --chart $(CHART_CRDS)
+
+.PHONY: types
+types: venv ## mypy, strict
+	$(VENV)/bin/mypy
+
+.PHONY: programs
+programs: venv ## Build, or find, the programs that tests run: etcd, kube-apiserver, kubectl, helm
+	$(PY) -c 'from e2e.cluster.standalone import find; [find(name) for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm", "versitygw")]'
+
+.PHONY: unit
+unit: venv programs ## Fast tests of one part each
+	$(VENV)/bin/pytest tests/unit $(PYTEST_ARGS)
+
+.PHONY: simulation
+simulation: venv ## The plans against an in-memory cluster in which everything goes wrong
+	$(VENV)/bin/pytest tests/simulation $(PYTEST_ARGS)
+
+.PHONY: integration
+integration: venv programs ## Against a real API server and a real S3 server, without a node
+	$(VENV)/bin/pytest tests/integration $(PYTEST_ARGS)
+
+.PHONY: test
+test: venv programs ## All of these, with the time of each
+	@times=; \
+	for stage in $(STAGES); do \
+	  echo "== $$stage"; start=$$SECONDS; \
+	  $(MAKE) --no-print-directory $$stage; \
+	  times+=$$(printf '%6d s  %s' $$((SECONDS - start)) $$stage)$$'\n'; \
+	done; \
+	printf '== times\n%s' "$$times"
+
+##@ A cluster of its own
+
+.PHONY: cluster-up
+cluster-up: venv ## A real one-node Kubernetes and an S3 server on this machine (Debian, root)
+	$(PY) -m e2e.cluster up
+
+.PHONY: cluster-down
+cluster-down: venv ## Stop it and clean up
+	$(PY) -m e2e.cluster down
+
+.PHONY: images
+images: venv ## Build, push and pull the three images
+	$(PY) -m e2e.cluster images
+
+.PHONY: e2e
+e2e: cluster-up images ## The scenarios: real pods, real faults
+	$(VENV)/bin/pytest e2e/scenarios $(PYTEST_ARGS)
+
+.PHONY: demo
+demo: venv ## The whole loop on real data, from a bare machine to a model that retrained itself
+	$(PY) -m e2e.demo
+
+.PHONY: bench
+bench: venv ## How fast the operator is, and what it needs
+	$(PY) -m e2e.bench

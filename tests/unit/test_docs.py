@@ -1,0 +1,59 @@
+"""What the docs show exists and can be applied."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelwright.api.kinds import KINDS
+from modelwright.api.schema import API_VERSION
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("charts/**/*.md")]
+)
+BY_KIND = {kind.kind: kind for kind in KINDS}
+
+
+def manifests(page: Path) -> list[dict[str, Any]]:
+    """Return the resources of ours that a page shows whole."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    documents = [document for block in blocks for document in yaml.safe_load_all(block)]
+    return [document for document in documents if document.get("apiVersion") == API_VERSION]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_manifest_of_ours_can_be_read(page: Path) -> None:
+    for manifest in manifests(page):
+        kind = BY_KIND[manifest["kind"]]
+        spec = kind.spec.model_validate(manifest["spec"])
+        assert set(manifest["spec"]) <= set(spec.document())
+
+
+def test_the_readme_shows_every_kind() -> None:
+    assert {manifest["kind"] for manifest in manifests(ROOT / "README.md")} == set(BY_KIND)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_every_kind_has_a_page_that_names_its_example(kind: Any) -> None:
+    name = kind.kind.lower()
+    page = (ROOT / f"docs/{name}.md").read_text()
+    assert page.startswith(f"# {kind.kind}\n")
+    assert f"../examples/{name}.yaml" in page
+    assert f"`{kind.short}`" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z0-9-]+)`", page.read_text()))
+    named |= set(re.findall(r"^make ([a-z0-9-]+)", page.read_text(), re.MULTILINE))
+    assert named <= targets
