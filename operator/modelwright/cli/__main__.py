@@ -1,0 +1,5 @@
+"""`python -m modelwright.cli`."""
+
+from modelwright.cli.app import main
+
+main()

@@ -1,0 +1,232 @@
+"""Objects on S3 below a storage URI. Thin over boto3: keys are relative, errors are sentences."""
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
+
+from modelwright.api.run import ResolvedStorage
+from modelwright.api.schema import ApiModel
+from modelwright.registry.errors import AlreadyExists, ObjectNotFound, PreconditionFailed, StoreError, translate
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
+
+Document = TypeVar("Document", bound=ApiModel)
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 60
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Keys of an account; they never appear in a repr."""
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object in a listing."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class ObjectStore:
+    """The objects below one storage URI. Methods may be called from many threads, and raise `StoreError`."""
+
+    def __init__(self, client: "S3Client", uri: str, server: str) -> None:
+        parts = urlsplit(uri)
+        self.uri = uri.rstrip("/")
+        self.bucket = parts.netloc
+        self._base = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
+        self._client = client
+        self._server = server
+
+    def at(self, uri: str) -> "ObjectStore":
+        """Return the store of another URI on the same server, with the same credentials."""
+        return ObjectStore(self._client, uri, self._server)
+
+    def locate(self, key: str) -> str:
+        """Return the full URI of a key."""
+        return f"{self.uri}/{key}"
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """Return an object's bytes and ETag; None when there is no such object."""
+        try:
+            with self._translated(key):
+                answer = self._client.get_object(Bucket=self.bucket, Key=self._base + key)
+                return answer["Body"].read(), answer["ETag"]
+        except ObjectNotFound:
+            return None
+
+    def read_bytes(self, key: str) -> bytes | None:
+        """Return an object's bytes; None when there is no such object."""
+        found = self.read(key)
+        return None if found is None else found[0]
+
+    def read_json(self, key: str) -> dict[str, Any] | None:
+        """Return a JSON document; None when there is no such object."""
+        data = self.read_bytes(key)
+        return None if data is None else self._parse(key, data)
+
+    def read_document(self, key: str, kind: type[Document]) -> Document | None:
+        """Return a document of a known kind; None when there is no such object."""
+        found = self.find(key, kind)
+        return None if found is None else found[0]
+
+    def find(self, key: str, kind: type[Document]) -> tuple[Document, str] | None:
+        """Return a document of a known kind and its ETag, for a later `if_match`; None when there is no such object."""
+        found = self.read(key)
+        if found is None:
+            return None
+        try:
+            return kind.model_validate(self._parse(key, found[0])), found[1]
+        except ValidationError as error:
+            raise StoreError(f"{self.locate(key)} is not a {kind.__name__}", retryable=False) from error
+
+    def read_jsons(self, prefix: str, after: str = "") -> tuple[dict[str, Any], ...]:
+        """Return every JSON document below a prefix whose key sorts after `after`, in key order."""
+        keys = (entry.key for entry in self.list(prefix, after) if entry.key.endswith(".json"))
+        documents = (self.read_json(key) for key in keys)
+        return tuple(document for document in documents if document is not None)
+
+    def download(self, key: str, path: Path) -> None:
+        """Fetch an object into a file, which appears only when it is whole. Raises `ObjectNotFound`."""
+        with self._translated(key):
+            self._client.download_file(self.bucket, self._base + key, os.fspath(path))
+
+    def write(self, key: str, data: bytes | Path, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        """Write an object and return its ETag.
+
+        Raises `AlreadyExists` when it was to be absent and is not, and `PreconditionFailed` when its ETag is not
+        `if_match`. The client repeats a write whose answer was lost, so either error may speak of our own first try:
+        callers read back what is there before they call it a conflict.
+        """
+        request: PutObjectRequestTypeDef = {"Bucket": self.bucket, "Key": self._base + key}
+        if if_absent:
+            request["IfNoneMatch"] = "*"
+        if if_match is not None:
+            request["IfMatch"] = if_match
+        try:
+            with self._translated(key), io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as body:
+                request["Body"] = body
+                return self._client.put_object(**request)["ETag"]
+        except PreconditionFailed as error:
+            if if_absent:
+                raise AlreadyExists(f"{self.locate(key)} exists already", retryable=False) from error
+            raise
+        except ObjectNotFound as error:
+            # If-Match on an object that is gone is a 404 on some servers and a 412 on others.
+            raise PreconditionFailed(f"{self.locate(key)} is gone") from error
+
+    def write_json(self, key: str, document: dict[str, Any], *, if_absent: bool = False) -> str:
+        """Write a JSON document and return its ETag; errors as in `write`."""
+        return self.write(key, json.dumps(document, indent=1).encode(), if_absent=if_absent)
+
+    def list(self, prefix: str, after: str = "") -> tuple[Entry, ...]:
+        """Return the objects below a prefix whose key sorts after `after`, in key order."""
+        with self._translated(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._base + prefix, StartAfter=self._base + after if after else ""
+            )
+            found = [item for page in pages for item in page.get("Contents", ())]
+        entries = (Entry(item["Key"].removeprefix(self._base), item["Size"], item["ETag"]) for item in found)
+        return tuple(sorted(entries, key=lambda entry: entry.key))
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Return the names of what lies directly below a prefix and has something below itself."""
+        whole = self._base + prefix
+        with self._translated(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=whole, Delimiter="/"
+            )
+            found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
+        return tuple(name.removeprefix(whole).rstrip("/") for name in found)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is gone already is no error."""
+        with self._translated(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._base + key)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every object below a prefix."""
+        # One by one: servers disagree about the checksum that a bulk delete must carry.
+        for entry in self.list(prefix):
+            self.delete(entry.key)
+
+    def _parse(self, key: str, data: bytes) -> dict[str, Any]:
+        try:
+            document = json.loads(data)
+        except ValueError as error:
+            raise StoreError(f"{self.locate(key)} is not JSON", retryable=False) from error
+        if not isinstance(document, dict):
+            raise StoreError(f"{self.locate(key)} is not a JSON object", retryable=False)
+        return document
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            raise translate(error, self._server, self.bucket, self._base + key) from error
+
+
+def open_store(storage: ResolvedStorage, credentials: Credentials | None = None) -> ObjectStore:
+    """Return the store of a storage place. Without credentials the environment's own are used.
+
+    Nothing is sent yet. Raises `StoreError` when the endpoint is no URL.
+    """
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "max_attempts": _ATTEMPTS},
+        # Buckets of other servers are seldom names in DNS, and such servers may not know the newer checksums.
+        s3={"addressing_style": "path" if storage.endpoint else "auto"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    server = _server_name(storage)
+    # A session of its own: boto3's default session may not be used from several threads.
+    session = boto3.session.Session()
+    try:
+        _check_port(storage)
+        client = session.client(
+            "s3",
+            endpoint_url=storage.endpoint,
+            region_name=storage.region or session.region_name or "us-east-1",
+            aws_access_key_id=credentials.access_key_id if credentials else None,
+            aws_secret_access_key=credentials.secret_access_key if credentials else None,
+            config=config,
+        )
+    except ValueError as error:
+        raise StoreError(f"storage.endpoint {server} is not the URL of a server", retryable=False) from error
+    return ObjectStore(client, storage.uri, server)
+
+
+def _server_name(storage: ResolvedStorage) -> str:
+    if storage.endpoint is None:
+        return "Amazon S3"
+    parts = urlsplit(storage.endpoint)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _check_port(storage: ResolvedStorage) -> None:
+    """Raise ValueError when the endpoint's port is no number: the client would find out only when it connects."""
+    _ = urlsplit(storage.endpoint or "").port
