@@ -1,0 +1,1 @@
+"""`make demo`: the whole loop, from nothing, on real flights."""
