@@ -41,6 +41,20 @@ class Delete:
 
     ref: Ref
     propagation: Literal["Background", "Foreground"] = "Background"
+    grace_seconds: int | None = None
+    """0 removes a pod whose node no longer answers; None leaves it to the object."""
+
+
+@dataclass(frozen=True)
+class CreateSecret:
+    """Create a Secret of random tokens; one of that name that exists already is left as it is, and is no error.
+
+    A plan knows no chance, so the hands make the values: `secrets.token_hex(32)` for each key.
+    """
+
+    object: Object
+    """The Secret with its metadata, without data."""
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class MoveAlias:
     reason: str
 
 
-Action: TypeAlias = Apply | Patch | Delete | MoveAlias
+Action: TypeAlias = Apply | Patch | Delete | CreateSecret | MoveAlias
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from modelwright.api.common import Condition
+from modelwright.plan.actions import Object
 from modelwright.plan.times import stamp
 
 
@@ -31,6 +32,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_CONFIG_INVALID = "ContainerConfigInvalid"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     STORAGE_NOT_CONFIGURED = "StorageNotConfigured"
@@ -85,11 +87,13 @@ def conditions(
     before: Iterable[Condition],
     now: datetime,
     succeeded: bool = False,
+    ended: bool = True,
     extra: Iterable[tuple[str, bool, str, str]] = (),
 ) -> tuple[Condition, ...]:
     """Return the conditions that say the verdict.
 
-    `succeeded` adds the Succeeded condition of kinds that end. `extra` is (type, status, reason, message) of the kind's own
+    `succeeded` adds the Succeeded condition of kinds that end; with `ended` False it stays Unknown even where the object is
+    stalled, because it goes on when somebody helps. `extra` is (type, status, reason, message) of the kind's own
     conditions. A transition time moves only when the status of its condition does.
     """
     reason = str(verdict.reason)
@@ -103,7 +107,7 @@ def conditions(
     if verdict.state is State.SUSPENDED:
         wanted.append(("Suspended", "True", reason, verdict.message))
     if succeeded:
-        outcome = {State.READY: "True", State.STALLED: "False"}.get(verdict.state, "Unknown")
+        outcome = {State.READY: "True", State.STALLED: "False"}.get(verdict.state, "Unknown") if ended else "Unknown"
         wanted.append(("Succeeded", outcome, reason, verdict.message))
     wanted.extend((kind, "True" if status else "False", why, message) for kind, status, why, message in extra)
 
@@ -119,6 +123,18 @@ def conditions(
         )
         for kind, status, why, message in wanted
     )
+
+
+def find(target: Object, kind: str) -> Object | None:
+    """Return a condition of an object in its JSON form; None where it has none of that type."""
+    listed = (target.get("status") or {}).get("conditions") or ()
+    return next((entry for entry in listed if entry.get("type") == kind), None)
+
+
+def has_ended(target: Object) -> bool:
+    """Tell whether a TrainingJob or a TuningSweep has succeeded or failed, and will not change any more."""
+    found = find(target, "Succeeded")
+    return found is not None and found.get("status") in ("True", "False")
 
 
 def _transition(before: Condition | None, status: str, now: datetime) -> str:

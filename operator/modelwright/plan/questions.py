@@ -33,6 +33,18 @@ class ReadObject:
 
 
 @dataclass(frozen=True)
+class ReadLive:
+    """An object as the API server has it at this moment, past every cache: asked where acting on an old view would do harm.
+
+    `kind` is one of ours or Job. Answer: the object as a dict, or None.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
 class ReadDocument:
     """A JSON document on S3, by its key below the storage URI. Answer: the parsed dict, or None when there is none."""
 
@@ -49,7 +61,7 @@ class ReadDocuments:
     after: str
 
 
-Question: TypeAlias = SecretExists | ReadObject | ReadDocument | ReadDocuments
+Question: TypeAlias = SecretExists | ReadObject | ReadLive | ReadDocument | ReadDocuments
 
 
 @dataclass(frozen=True)

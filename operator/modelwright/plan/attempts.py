@@ -1,0 +1,211 @@
+"""Which attempt of a gang is the newest, how its Job stands, and how long gangs ran. For training and tuning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from modelwright.plan.actions import Delete, Object, Ref
+from modelwright.plan.gang import job_name
+from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, Observed
+from modelwright.plan.questions import Question, ReadLive, Unavailable
+from modelwright.plan.times import parse, seconds_between, stamp
+
+
+class JobState(StrEnum):
+    """How the Job of an attempt stands."""
+
+    ABSENT = "absent"
+    LIVE = "live"
+    HELD = "held"
+    """Suspended: it has no pods, or soon has none."""
+    LEAVING = "leaving"
+    """Deleted, but not gone."""
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class Record(Protocol):
+    """What the statuses of TrainingJob and TuningSweep have in common."""
+
+    @property
+    def start_time(self) -> str | None: ...  # noqa: D102 (documented where it is defined, as all of these)
+    @property
+    def active_seconds(self) -> int | None: ...  # noqa: D102
+    @property
+    def active_since(self) -> str | None: ...  # noqa: D102
+    @property
+    def attempt(self) -> int | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class View:
+    """The attempts of one owner, as observed."""
+
+    number: int
+    """The newest attempt; 0 before the first."""
+    jobs: Mapping[int, Object]
+    pods: tuple[Object, ...]
+    """Of every attempt."""
+
+    @property
+    def job(self) -> Object | None:
+        """The newest attempt's Job."""
+        return self.jobs.get(self.number)
+
+    @property
+    def state(self) -> JobState:
+        """How the newest attempt's Job stands."""
+        return state_of(self.job)
+
+    @property
+    def attempt_pods(self) -> tuple[Object, ...]:
+        """The pods of the newest attempt."""
+        return tuple(pod for pod in self.pods if attempt_of(pod) == self.number)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long gangs have been running, without the time that they were suspended, queued or waiting for a restart."""
+
+    start_time: str | None
+    seconds: int
+    """Of stretches that are over."""
+    since: str | None
+    """When the stretch that is not over began."""
+
+    def active(self, now: datetime) -> float:
+        """Return the seconds so far."""
+        return self.seconds + (max(0.0, seconds_between(self.since, now)) if self.since else 0.0)
+
+    def running(self, since: str) -> "Clock":
+        """Return the clock of a gang that runs, since then unless it ran already."""
+        since = self.since or since
+        return Clock(self.start_time or since, self.seconds, since)
+
+    def stopped(self, at: datetime) -> "Clock":
+        """Return the clock after the gang stopped."""
+        return Clock(self.start_time, round(self.active(at)), None)
+
+
+def look(observed: Observed, recorded: int | None) -> View | Question | Unavailable:
+    """Return the attempts of an object, or what must be asked first.
+
+    That a Job has vanished is believed only of the API server itself: an old view of the children must not lead to a
+    second gang beside the first.
+    """
+    owner = observed.object
+    jobs = {attempt_of(job): job for job in observed.child("Job")}
+    number = max(recorded or 0, *jobs, 0)
+    if number and number not in jobs:
+        question = ReadLive("Job", owner["metadata"]["namespace"], job_name(owner, number))
+        answer = observed.answers.get(question, question)
+        if isinstance(answer, ReadLive | Unavailable):
+            return answer
+        if isinstance(answer, dict) and _owned(answer, owner):
+            jobs[number] = answer
+    return View(number, jobs, observed.child("Pod"))
+
+
+def outdated(observed: Observed, number: int) -> bool | Question | Unavailable:
+    """Return whether an object has gone on since it was observed with this newest attempt, or what must be asked first.
+
+    Asked before every attempt but the first: a start that is decided on an old view would put a second gang beside a
+    live one.
+    """
+    owner = observed.object
+    question = ReadLive(owner["kind"], owner["metadata"]["namespace"], owner["metadata"]["name"])
+    answer = observed.answers.get(question, question)
+    if isinstance(answer, ReadLive | Unavailable):
+        return answer
+    if not isinstance(answer, dict) or answer["metadata"]["uid"] != owner["metadata"]["uid"]:
+        return True
+    status = answer.get("status") or {}
+    gone = bool(answer["metadata"].get("deletionTimestamp") or status.get("completionTime"))
+    return gone or int(status.get("attempt") or 0) > number
+
+
+def tick(view: View, before: Record, now: datetime) -> Clock:
+    """Return the clock, brought up to what is observed; an attempt that nobody recorded counts by its Job's times."""
+    clock = Clock(before.start_time, before.active_seconds or 0, before.active_since)
+    recorded = before.attempt or 0
+    for number in sorted({recorded, *view.jobs} - {0}):
+        job, state = view.jobs.get(number), state_of(view.jobs.get(number))
+        started = started_at(job) if job else None
+        if number > recorded and started is not None:
+            clock = clock.running(started)
+        if state is JobState.LIVE and number == view.number:
+            clock = clock.running(started or stamp(now))
+        elif number >= recorded and clock.since is not None:
+            clock = clock.stopped(_stopped_at(job, now))
+    return clock
+
+
+def state_of(job: Object | None) -> JobState:
+    """Return how a Job stands."""
+    if job is None:
+        return JobState.ABSENT
+    if condition_time(job, "Complete"):
+        return JobState.COMPLETE
+    if condition_time(job, "Failed"):
+        return JobState.FAILED
+    if job["metadata"].get("deletionTimestamp"):
+        return JobState.LEAVING
+    return JobState.HELD if job["spec"].get("suspend") else JobState.LIVE
+
+
+def finished(job: Object) -> bool:
+    """Tell whether a Job has ended, and all of its pods with it."""
+    return state_of(job) in (JobState.COMPLETE, JobState.FAILED)
+
+
+def condition_time(job: Object, kind: str) -> str | None:
+    """Return since when a condition of a Job has been True; None where it is not."""
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition["type"] == kind and condition["status"] == "True":
+            return str(condition.get("lastTransitionTime") or job["metadata"]["creationTimestamp"])
+    return None
+
+
+def started_at(job: Object) -> str | None:
+    """Return when the Job controller last started the pods of a Job."""
+    found = (job.get("status") or {}).get("startTime")
+    return str(found) if found else None
+
+
+def ended_at(job: Object | None, now: datetime) -> str:
+    """Return when a Job ended; now where nobody can tell."""
+    found = job and (condition_time(job, "Complete") or condition_time(job, "Failed"))
+    return found or stamp(now)
+
+
+def attempt_of(child: Object) -> int:
+    """Return the attempt that a child belongs to; 0 where it does not say."""
+    text = (child["metadata"].get("labels") or {}).get(ATTEMPT_LABEL, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def ref(target: Object, api_version: str, kind: str) -> Ref:
+    """Return the address of this life of an object."""
+    meta = target["metadata"]
+    return Ref(api_version, kind, meta["namespace"], meta["name"], meta["uid"])
+
+
+def leftovers(view: View, *, keep: int | None = None) -> tuple[Delete, ...]:
+    """Return the deletes of Jobs that have not ended, but for one attempt: only one gang may live."""
+    return tuple(
+        Delete(ref(job, "batch/v1", "Job"), "Foreground")
+        for number, job in sorted(view.jobs.items())
+        if number != keep and state_of(job) in (JobState.LIVE, JobState.HELD)
+    )
+
+
+def _owned(job: Object, owner: Object) -> bool:
+    return bool((job["metadata"].get("labels") or {}).get(OWNER_UID_LABEL) == owner["metadata"]["uid"])
+
+
+def _stopped_at(job: Object | None, now: datetime) -> datetime:
+    times = [condition_time(job, kind) for kind in ("Complete", "Failed", "Suspended")] if job else []
+    known = [parse(time) for time in times if time]
+    return min(max(known), now) if known else now

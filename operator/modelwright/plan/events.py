@@ -1,0 +1,39 @@
+"""Events are told from the change of a status, so that what is written twice is said once."""
+
+from collections.abc import Iterable
+
+from modelwright.api.common import Condition
+from modelwright.plan.actions import Event
+from modelwright.plan.conditions import Reason
+
+_QUIET = frozenset({Reason.PENDING, Reason.TRAINING, Reason.SEARCHING})
+"""Ordinary progress, which the status shows anyway."""
+_WARNINGS = frozenset(
+    {
+        Reason.RESTARTING,
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.CONTAINER_CONFIG_INVALID,
+        Reason.SECRET_NOT_FOUND,
+        Reason.STORAGE_UNAVAILABLE,
+        Reason.STORAGE_NOT_CONFIGURED,
+        Reason.MODEL_NOT_FOUND,
+        Reason.DEPLOYMENT_NOT_FOUND,
+    }
+)
+
+
+def on_change(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Event, ...]:
+    """Return the event of a new reason of Ready, if it is worth one; the event has the same reason."""
+    old, new = _by_type(before), _by_type(after)
+    ready = new["Ready"]
+    if "Ready" in old and old["Ready"].reason == ready.reason:
+        return ()
+    if ready.reason in _QUIET:
+        return ()
+    bad = "Stalled" in new or ready.reason in _WARNINGS
+    return (Event("Warning" if bad else "Normal", ready.reason, ready.message),)
+
+
+def _by_type(conditions: Iterable[Condition]) -> dict[str, Condition]:
+    return {condition.type: condition for condition in conditions}

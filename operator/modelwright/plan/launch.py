@@ -1,0 +1,89 @@
+"""What the pods of a gang are started with: torchrun or Ray, around a program of ours or of the user's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+RENDEZVOUS_PORT = 29400
+RAY_PORT = 6379
+GPU = "nvidia.com/gpu"
+PATIENCE = 1800
+"""Seconds that torchrun waits for its peers. Its own 60 s would call a slow image pull of one pod a failure of all."""
+
+# torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
+_TORCH = f"""\
+if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
+exec torchrun --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
+"""
+
+# Left to choose its agents' ports, a raylet gives them 15 s to start and dies when a busy node takes longer
+# (ray-project/ray#65983). In a pod of their own these ports are free. For the same reason a worker gets more than its
+# 60 s to start: each one that is given up leaves less of the node to the next.
+_AGENTS = (
+    "--metrics-export-port=6380 --dashboard-agent-grpc-port=6381 --dashboard-agent-listen-port=6382"
+    " --runtime-env-agent-port=6383"
+)
+
+# The head's daemons outlive `ray start`; the driver takes its place as the process that decides how the pod ends.
+_RAY = f"""\
+head="$1"; shift
+export RAY_agent_register_timeout_ms={PATIENCE}000 RAY_worker_register_timeout_seconds={PATIENCE}
+if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
+  ray start --head --port={RAY_PORT} --include-dashboard=false --disable-usage-stats {_AGENTS} || exit 1
+  exec "$@"
+fi
+until python -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null; do
+  sleep 1
+done
+exec ray start --address="$head:{RAY_PORT}" {_AGENTS} --block
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What runs once the pods know each other."""
+
+    module: str
+    """A module of ours; unused where the user brings a command."""
+    command: tuple[str, ...] = ()
+    """The user's own program with its arguments."""
+
+    def argv(self) -> tuple[str, ...]:
+        """Return the program as one process of its own."""
+        return self.command or ("python", "-m", self.module)
+
+
+def torch_command(program: Program, *, job: str, service: str, replicas: int, run_id: str, gpus: bool) -> list[str]:
+    """Return the container command of every pod of a PyTorch gang.
+
+    Our own module in one pod without GPUs is one process, and needs no launcher.
+    """
+    per_node = "--nproc-per-node=gpu" if gpus else "--nproc-per-node=1"
+    target = ("--no-python", *program.command) if program.command else ("-m", program.module)
+    if replicas == 1:
+        if not gpus and not program.command:
+            return list(program.argv())
+        return ["torchrun", "--standalone", per_node, *target]
+    rendezvous = (
+        f"--nnodes={replicas}",
+        per_node,
+        "--max-restarts=0",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={job}-0.{service}:{RENDEZVOUS_PORT}",
+        f"--rdzv-id={run_id}",
+    )
+    return ["sh", "-c", _TORCH, "torchrun", *rendezvous, *target]
+
+
+def ray_command(program: Program, *, job: str, service: str) -> list[str]:
+    """Return the container command of every pod of a Ray gang: index 0 is head and driver, the others serve it."""
+    return ["sh", "-c", _RAY, "ray", f"{job}-0.{service}", *program.argv()]
+
+
+def has_gpus(limits: Mapping[str, str | int]) -> bool:
+    """Tell whether a pod is given NVIDIA GPUs."""
+    return str(limits.get(GPU, "0")) != "0"
+
+
+def program(module: str, command: Sequence[str] = (), args: Sequence[str] = ()) -> Program:
+    """Return the user's program where there is one, and ours where not."""
+    return Program(module, (*command, *args) if command else ())

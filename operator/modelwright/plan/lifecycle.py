@@ -1,0 +1,237 @@
+"""What happens to a gang next: start it, hold it, let it run, start it again, or give up. For training and tuning."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from modelwright.plan.actions import Action, Delete, Patch
+from modelwright.plan.attempts import (
+    Clock,
+    JobState,
+    View,
+    attempt_of,
+    condition_time,
+    ended_at,
+    finished,
+    leftovers,
+    ref,
+)
+from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.failures import Cause, Loss, alive, classify, failed
+from modelwright.plan.times import parse
+
+LONGEST_BACKOFF = 300.0
+"""Seconds."""
+SETTLE = 5.0
+"""Seconds that a failed Job waits for a failed pod to be seen, which is watched apart; then the cause is unknown."""
+STUCK = 60.0
+"""Seconds past the end of its grace period after which a pod is taken for one whose node no longer answers."""
+
+
+SUSPENDED = Verdict(State.SUSPENDED, Reason.SUSPENDED, "suspended: set spec.suspend to false to go on")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user wants of the gang as it runs."""
+
+    suspend: bool
+    max_restarts: int
+    backoff_seconds: int
+    active_deadline_seconds: int | None
+    queue: str | None
+    """Kueue's queue, which owns the Job's `suspend`."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Make the Job of an attempt now."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Nothing more can be done now."""
+
+    verdict: Verdict | None
+    """None: nothing has changed that one could speak of."""
+    actions: tuple[Action, ...] = ()
+    wake_after: float | None = None
+    lost: Loss | None = None
+    """Why the attempt is given up, where that may not be seen again."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The Job is live and may have pods."""
+
+    actions: tuple[Action, ...] = ()
+    wake_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The Job ended well."""
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """It ends here, badly."""
+
+    reason: Reason | str
+    message: str
+    actions: tuple[Action, ...] = ()
+
+
+Next: TypeAlias = Start | Hold | Running | Completed | GiveUp
+
+
+def decide(
+    view: View, clock: Clock, rules: Rules, now: datetime, *, was_suspended: bool, recorded: Loss | None = None
+) -> Next:
+    """Return what happens next.
+
+    `was_suspended` and `recorded`, why the newest attempt ended, are what the status said before.
+    """
+    if view.state is JobState.COMPLETE:
+        return Completed()
+    deadline = rules.active_deadline_seconds
+    if deadline is not None and clock.active(now) >= deadline:
+        message = f"it ran longer than activeDeadlineSeconds ({deadline}) allows, all attempts together"
+        return GiveUp(Reason.DEADLINE_EXCEEDED, message, leftovers(view))
+    if view.number == 0:
+        return _suspended() if rules.suspend and rules.queue else Start(1)
+    match view.state:
+        case JobState.FAILED:
+            return _after_failure(view, rules, now, recorded)
+        case JobState.ABSENT if rules.suspend:
+            return _suspended()
+        case JobState.ABSENT:
+            return _after_vanishing(view, rules, now, None if was_suspended else recorded or _vanished(view))
+        case JobState.LEAVING:
+            return _leaving(view, rules, now, recorded or _vanished(view))
+    return _live(view, clock, rules, now)
+
+
+def queued(queue: str) -> Verdict:
+    """Return what is said of a gang that Kueue has not admitted."""
+    return Verdict(State.RECONCILING, Reason.QUEUED, f"waiting for Kueue to admit it from the queue {queue}")
+
+
+def loss_of(view: View) -> Loss:
+    """Return why the newest attempt ended badly."""
+    return _vanished(view) if view.job is None else classify(view.attempt_pods)
+
+
+def _live(view: View, clock: Clock, rules: Rules, now: datetime) -> Next:
+    job = view.job
+    assert job is not None  # noqa: S101 (a live Job is one that exists)
+    target, held = ref(job, "batch/v1", "Job"), view.state is JobState.HELD
+    others = leftovers(view, keep=view.number)
+    if rules.suspend and rules.queue:
+        # Kueue starts again whatever it has admitted; only a Job that is gone stays stopped, and gives its quota back.
+        return _suspended(*others, Delete(target, "Foreground"))
+    if rules.suspend:
+        return _suspended(*others, *(() if held else (Patch(target, {"spec": {"suspend": True}}),)))
+    if held and rules.queue:
+        return Hold(queued(rules.queue), others)
+    stuck, wake = _stuck(view, now)
+    if stuck:
+        # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
+        loss = Loss(Cause.NODE_LOST, f"pod {stuck[0].ref.name} did not end in time: its node does not answer")
+        return Hold(_restarting(view, rules, loss), (*others, Delete(target), *stuck), wake, loss)
+    if condition_time(job, "FailureTarget"):
+        loss = classify(view.attempt_pods)
+        return Hold(_restarting(view, rules, loss), others, wake, loss)
+    if rules.active_deadline_seconds is not None:
+        wake = _sooner(wake, rules.active_deadline_seconds - clock.active(now))
+    if not held and any(failed(pod) for pod in view.attempt_pods):
+        # Whether it counts is for the Job controller to say: a suspension, and the end of Ray's driver, leave some too.
+        return Hold(None, others, wake)
+    resume = (Patch(target, {"spec": {"suspend": False}}),) if held else ()
+    return Running((*others, *resume), wake)
+
+
+def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:
+    stuck, wake = _stuck(view, now)
+    return Hold(SUSPENDED if rules.suspend else _restarting(view, rules, loss), stuck, wake)
+
+
+def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> Next:
+    ended = parse(ended_at(view.job, now))
+    seen = any(failed(pod) for pod in view.attempt_pods)
+    if not seen and recorded is None and now < ended + timedelta(seconds=SETTLE):
+        return Hold(None, wake_after=SETTLE)
+    wait = min(rules.backoff_seconds * 2.0 ** min(view.number - 1, 20), LONGEST_BACKOFF)
+    # Pods that were evicted or deleted are gone by now; why they went was told when they went.
+    loss = recorded if recorded is not None and not seen else classify(view.attempt_pods)
+    return _retry(view, rules, loss, now, not_before=ended + timedelta(seconds=wait))
+
+
+def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None) -> Next:
+    if loss is None:
+        # It went for the suspension, not for a failure: the same attempt goes on.
+        return _when_quiet(view, now) or Start(view.number)
+    return _retry(view, rules, loss, now, not_before=now)
+
+
+def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: datetime) -> Next:
+    if not loss.retryable:
+        return GiveUp(loss.reason, loss.message)
+    if view.number > rules.max_restarts:
+        message = f"attempt {view.number} of {rules.max_restarts + 1} was the last: {loss.message}"
+        return GiveUp(Reason.RESTARTS_EXHAUSTED, message)
+    if rules.suspend:
+        return _suspended()
+    verdict = _restarting(view, rules, loss)
+    if (busy := _when_quiet(view, now, verdict)) is not None:
+        return busy
+    if now < not_before:
+        return Hold(verdict, wake_after=(not_before - now).total_seconds())
+    return Start(view.number + 1)
+
+
+def _when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hold | None:
+    """Return a pause as long as anything of an earlier gang may still run."""
+    unfinished = any(not finished(job) for job in view.jobs.values())
+    if not unfinished and not any(alive(pod) for pod in view.pods):
+        return None
+    # Pods whose Job was deleted without them belong to nobody, and would stay.
+    orphans = [pod for pod in view.pods if alive(pod) and attempt_of(pod) not in view.jobs]
+    strays = tuple(Delete(ref(pod, "v1", "Pod")) for pod in orphans if not pod["metadata"].get("deletionTimestamp"))
+    stuck, wake = _stuck(view, now)
+    return Hold(verdict, (*leftovers(view), *strays, *stuck), wake)
+
+
+def _stuck(view: View, now: datetime) -> tuple[tuple[Delete, ...], float | None]:
+    """Return forced deletes of pods whose node cannot confirm their end, and the seconds until the next one is due."""
+    deletes: list[Delete] = []
+    wake: float | None = None
+    for pod in view.pods:
+        meta = pod["metadata"]
+        if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds") == 0 or not alive(pod):
+            continue
+        left = (parse(meta["deletionTimestamp"]) - now).total_seconds() + STUCK
+        if left > 0:
+            wake = _sooner(wake, left)
+        else:
+            deletes.append(Delete(ref(pod, "v1", "Pod"), grace_seconds=0))
+    return tuple(deletes), wake
+
+
+def _sooner(first: float | None, second: float) -> float:
+    return max(0.0, second) if first is None else min(first, max(0.0, second))
+
+
+def _suspended(*actions: Action) -> Hold:
+    return Hold(SUSPENDED, actions)
+
+
+def _restarting(view: View, rules: Rules, loss: Loss) -> Verdict:
+    message = f"attempt {view.number} of at most {rules.max_restarts + 1} is lost: {loss.message}"
+    return Verdict(State.RECONCILING, Reason.RESTARTING, message)
+
+
+def _vanished(view: View) -> Loss:
+    return Loss(Cause.JOB_DELETED, f"the Job of attempt {view.number} was deleted")

@@ -1,0 +1,117 @@
+"""What the owners of gangs, TrainingJob and TuningSweep, do alike: where work is kept, when to start, how to end."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from modelwright.api.common import Storage
+from modelwright.api.trainingjob import TrainingJobStatus
+from modelwright.api.tuningsweep import TuningSweepStatus
+from modelwright.plan.actions import Action, Ask, Delete, Plan
+from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdated, ref
+from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.observed import Observed
+from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
+from modelwright.plan.settings import Settings
+from modelwright.plan.times import seconds_between
+
+SOON, LATER, SELDOM = 15.0, 60.0, 300.0
+"""Seconds until another look at what does not tell us of its changes: S3, a Secret, a refusal of the API server."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why an attempt cannot start now."""
+
+    verdict: Verdict | None
+    """None: the object has gone on since it was observed, and nothing is to be said about the old view."""
+    wake_after: float | None = None
+
+
+def store_of(observed: Observed, storage: Storage, settings: Settings) -> Store | None:
+    """Return where the work of an object is kept; None where neither it nor the operator's defaults say."""
+    resolved = settings.resolve(storage)
+    if resolved is None:
+        return None
+    return Store(resolved, observed.object["metadata"]["namespace"], settings.secret_name(storage))
+
+
+def obstacle(observed: Observed, store: Store | None, newest: int) -> Obstacle | Question | Unavailable | None:
+    """Return what keeps the next attempt from starting, or what must be asked first; None: it may start.
+
+    `newest` is the attempt before it; 0 for none.
+    """
+    if store is None:
+        kind = observed.object["kind"]
+        where = f"give storage.uri in a new {kind}, or in the operator's Helm values"
+        return Obstacle(Verdict(State.RECONCILING, Reason.STORAGE_NOT_CONFIGURED, f"no storage: {where}"))
+    if store.secret_name is not None:
+        question = SecretExists(store.namespace, store.secret_name)
+        answer = observed.answers.get(question, question)
+        if isinstance(answer, SecretExists | Unavailable):
+            return answer
+        if not answer:
+            return Obstacle(Verdict(State.RECONCILING, Reason.SECRET_NOT_FOUND, _how_to_make(store)), LATER)
+    if newest == 0:
+        return None
+    old = outdated(observed, newest)
+    if not isinstance(old, bool):
+        return old
+    return Obstacle(None, SOON) if old else None
+
+
+def after_the_end(
+    observed: Observed, before: TrainingJobStatus | TuningSweepStatus, now: datetime, *, busy: bool = False
+) -> Plan:
+    """Stay as it ended, whatever becomes of the children; delete the object when its time is up.
+
+    With `busy`, something that would be deleted with it still works, and that is waited for.
+    """
+    meta = observed.object["metadata"]
+    generation = meta.get("generation")
+    known = tuple(entry.model_copy(update={"observed_generation": generation}) for entry in before.conditions)
+    status = before.model_copy(update={"conditions": known, "observed_generation": generation}).document()
+    jobs = {attempt_of(job): job for job in observed.child("Job")}
+    rest: tuple[Action, ...] = leftovers(View(0, jobs, ()))
+    ttl = observed.object["spec"].get("ttlSecondsAfterFinished")
+    if ttl is None or before.completion_time is None or busy:
+        return Plan(status, rest)
+    left = ttl - seconds_between(before.completion_time, now)
+    if left > 0:
+        return Plan(status, rest, wake_after=left)
+    return Plan(status, (*rest, Delete(ref(observed.object, observed.object["apiVersion"], observed.object["kind"]))))
+
+
+def unchanged(observed: Observed) -> Plan:
+    """Return the plan that leaves everything as it is."""
+    return Plan(observed.object.get("status") or {})
+
+
+def ask(observed: Observed, question: Question | Unavailable) -> Plan | Ask:
+    """Return what must be known; where that cannot be had now, change nothing and look again soon."""
+    if isinstance(question, Unavailable):
+        return replace(unchanged(observed), wake_after=SOON)
+    return Ask((question,))
+
+
+def storage_unavailable(message: str) -> Verdict:
+    """Return the verdict on an object whose documents cannot be read."""
+    return Verdict(State.RECONCILING, Reason.STORAGE_UNAVAILABLE, f"storage cannot be read: {message}")
+
+
+def clock_fields(clock: Clock) -> dict[str, Any]:
+    """Return the fields of a status that keep a clock."""
+    return {"start_time": clock.start_time, "active_seconds": clock.seconds, "active_since": clock.since}
+
+
+def pods(count: int) -> str:
+    """Return `1 pod`, `2 pods`."""
+    return "1 pod" if count == 1 else f"{count} pods"
+
+
+def _how_to_make(store: Store) -> str:
+    return (
+        f"there is no Secret {store.secret_name} in the namespace {store.namespace}: kubectl create secret generic "
+        f"{store.secret_name} -n {store.namespace} --from-literal=AWS_ACCESS_KEY_ID=... "
+        "--from-literal=AWS_SECRET_ACCESS_KEY=..."
+    )

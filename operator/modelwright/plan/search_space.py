@@ -1,0 +1,69 @@
+"""Whether a search space fits the recipe that is to be searched: checked before any pod is started."""
+
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from modelwright.api.recipe import Algorithm, Recipe
+from modelwright.api.searchspace import searchable_fields, with_parameters
+from modelwright.api.tuningsweep import ParameterValue, SearchParameter, TuningSweepSpec
+
+
+def problem(spec: TuningSweepSpec) -> str | None:
+    """Return what is wrong with a sweep's search space, in a sentence for its author; None when it can be searched."""
+    if spec.template.recipe is None or spec.template.recipe.tabular is None:
+        return "a sweep searches the fields of a recipe: set spec.template.recipe.tabular"
+    recipe = spec.template.recipe
+    for parameter in spec.search_space:
+        found = _unknown(parameter) or _wrong_kind(parameter) or _out_of_bounds(parameter, recipe)
+        if found is not None:
+            return f"searchSpace {parameter.name}: {found}"
+    return _too_wide(spec)
+
+
+def corners(parameter: SearchParameter) -> tuple[str, ...]:
+    """Return the outermost values of a range, or all values of a choice, as text."""
+    if parameter.choice is not None:
+        return parameter.choice.values
+    range_ = parameter.float_ or parameter.int_
+    return (str(range_.min), str(range_.max)) if range_ is not None else ()
+
+
+def _unknown(parameter: SearchParameter) -> str | None:
+    known = searchable_fields()
+    if parameter.name in known:
+        return None
+    return f"the recipe has no such field to search; there are {', '.join(known)}"
+
+
+def _wrong_kind(parameter: SearchParameter) -> str | None:
+    kind = searchable_fields()[parameter.name].annotation
+    if kind is int and parameter.float_ is not None:
+        return "it takes whole numbers: use int, not float"
+    if kind is Algorithm and parameter.choice is None:
+        return f"it takes a word: use choice, of {', '.join(Algorithm)}"
+    return None
+
+
+def _out_of_bounds(parameter: SearchParameter, recipe: Recipe) -> str | None:
+    tabular = recipe.tabular.document() if recipe.tabular else {}
+    for text in corners(parameter):
+        try:
+            changed = with_parameters(tabular, (ParameterValue(name=parameter.name, value=text),))
+            Recipe.model_validate({"tabular": changed})
+        except ValidationError as error:
+            reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+            return f"{text} will not do: {reason[0].lower()}{reason[1:]}"
+    return None
+
+
+def _too_wide(spec: TuningSweepSpec) -> str | None:
+    """Return why the winner could not be trained, though every trial can."""
+    chosen = _choices(spec.search_space, "algorithm")
+    if spec.winner.train and Algorithm.LIGHT_GBM in chosen and spec.template.workers.replicas > 1:
+        return "searchSpace algorithm: LightGBM trains in one pod, so template.workers.replicas must be 1"
+    return None
+
+
+def _choices(space: Iterable[SearchParameter], name: str) -> tuple[str, ...]:
+    return tuple(value for entry in space if entry.name == name and entry.choice for value in entry.choice.values)

@@ -1,0 +1,333 @@
+"""TrainingJob: one gang per attempt until a version is registered, or until every budget is spent."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelwright.api.artifacts import Alias
+from modelwright.api.layout import alias_key, result_key
+from modelwright.api.run import Run, TrainingReport, TrainingResult
+from modelwright.api.trainingjob import (
+    Framework,
+    PromotionOutcome,
+    PromotionStatus,
+    TrainingJobSpec,
+    TrainingJobStatus,
+)
+from modelwright.plan import history, owner
+from modelwright.plan.actions import Action, Apply, Ask, MoveAlias, Plan
+from modelwright.plan.attempts import (
+    Clock,
+    JobState,
+    View,
+    look,
+    tick,
+)
+from modelwright.plan.conditions import Reason, State, Verdict, conditions
+from modelwright.plan.events import on_change
+from modelwright.plan.failures import running, trouble
+from modelwright.plan.gang import Gang, Launcher, gang, queue_name, service
+from modelwright.plan.launch import program
+from modelwright.plan.lifecycle import (
+    SUSPENDED,
+    Completed,
+    GiveUp,
+    Hold,
+    Rules,
+    Running,
+    Start,
+    decide,
+    loss_of,
+    queued,
+)
+from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
+from modelwright.plan.promotion import Candidate, judge, move
+from modelwright.plan.questions import ReadDocument, Store, Unavailable
+from modelwright.plan.settings import Settings
+from modelwright.plan.times import stamp
+from modelwright.plan.validation import sentence
+
+MODULE = "modelwright.runtime.train"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One look at a TrainingJob that has not ended."""
+
+    observed: Observed
+    spec: TrainingJobSpec
+    before: TrainingJobStatus
+    status: TrainingJobStatus
+    """Brought up to what is observed, all but the conditions."""
+    view: View
+    clock: Clock
+    store: Store | None
+    settings: Settings
+    now: datetime
+
+
+def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
+    """Return what is to be done about a TrainingJob."""
+    before = TrainingJobStatus.model_validate(observed.object.get("status") or {})
+    if observed.object["metadata"].get("deletionTimestamp"):
+        return owner.unchanged(observed)
+    if before.completion_time is not None:
+        return owner.after_the_end(observed, before, now)
+    try:
+        spec = TrainingJobSpec.model_validate(observed.object["spec"])
+    except ValidationError as error:
+        return _say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, sentence(error)), now)
+    view = look(observed, before.attempt)
+    if not isinstance(view, View):
+        return owner.ask(observed, view)
+    wanted = _next(_bring_up(observed, spec, before, view, settings, now))
+    if observed.rejection is None or isinstance(wanted, Ask) or not wanted.actions:
+        return wanted
+    # What was refused did not happen, so the status may not say that it did.
+    why = f"{observed.rejection.action}: {observed.rejection.message}"
+    refused = _say(observed, before, before, Verdict(State.STALLED, Reason.CHILD_REJECTED, why), now, ended=False)
+    return replace(refused, actions=wanted.actions, wake_after=owner.SELDOM)
+
+
+def _next(job: _Job) -> Plan | Ask:
+    rules = Rules(
+        suspend=job.spec.suspend,
+        max_restarts=job.spec.failure_policy.max_restarts,
+        backoff_seconds=job.spec.failure_policy.backoff_seconds,
+        active_deadline_seconds=job.spec.active_deadline_seconds,
+        queue=queue_name(job.observed.object),
+    )
+    step = decide(
+        job.view,
+        job.clock,
+        rules,
+        job.now,
+        was_suspended=history.reason(job.before) == Reason.SUSPENDED,
+        recorded=history.loss_told(job.before.attempts, job.view.number),
+    )
+    if isinstance(step, Completed) or _may_have_result(job, step):
+        return _conclude(job, step)
+    return _proceed(job, step)
+
+
+def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Plan | Ask:
+    match step:
+        case Start(number):
+            return _start(job, number)
+        case Running():
+            return _train(job, step)
+        case Hold(verdict, actions, wake, lost):
+            if lost is not None:
+                attempts = history.lost(job.status.attempts, job.view.number, lost, stamp(job.now))
+                job = replace(job, status=job.status.model_copy(update={"attempts": attempts}))
+            said = owner.unchanged(job.observed) if verdict is None else _report(job, verdict)
+            return replace(said, actions=actions, wake_after=wake)
+        case GiveUp(reason, message, actions):
+            return _end(job, Verdict(State.STALLED, reason, message), actions)
+        case Completed():
+            return _end(job, Verdict(State.READY, Reason.SUCCEEDED, "the program ended well on every pod"))
+
+
+def _start(job: _Job, number: int) -> Plan | Ask:
+    """Begin an attempt, once there is a place to keep its work and a key to it."""
+    found = owner.obstacle(job.observed, job.store, job.view.number)
+    if isinstance(found, owner.Obstacle):
+        said = owner.unchanged(job.observed) if found.verdict is None else _report(job, found.verdict)
+        return replace(said, wake_after=found.wake_after)
+    if found is not None:
+        return owner.ask(job.observed, found)
+    return _launch(job, number)
+
+
+def _launch(job: _Job, number: int) -> Plan:
+    spec, queue, store = job.spec, queue_name(job.observed.object), job.store
+    assert store is not None  # noqa: S101 (an attempt does not start without)
+    made = Gang(
+        owner=job.observed.object,
+        run=_run(job, number, store),
+        workers=spec.workers,
+        program=program(MODULE, spec.workers.command, spec.workers.args),
+        launcher=Launcher.RAY if spec.framework is Framework.RAY else Launcher.TORCH,
+        secret_name=store.secret_name,
+        suspend=spec.suspend,
+    )
+    if spec.suspend:
+        verdict = SUSPENDED
+    elif queue:
+        verdict = queued(queue)
+    else:
+        verdict = _starting(spec, number)
+    update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
+    if not spec.suspend and not queue:
+        update |= owner.clock_fields(job.clock.running(stamp(job.now)))
+        update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now))
+    begun = replace(job, status=job.status.model_copy(update=update))
+    return replace(_report(begun, verdict), actions=gang(made, job.settings))
+
+
+def _train(job: _Job, step: Running) -> Plan:
+    """Say how the pods are doing; what is missing beside the Job is put back."""
+    pods, number = job.view.attempt_pods, job.view.number
+    found = trouble(pods)
+    if found is not None:
+        verdict = Verdict(State.RECONCILING, found.reason, found.message)
+    elif sum(1 for pod in pods if running(pod)) < job.spec.workers.replicas:
+        verdict = _starting(job.spec, number)
+    elif _evaluating(job):
+        verdict = Verdict(State.RECONCILING, Reason.EVALUATING, f"attempt {number} evaluates the model")
+    else:
+        width = owner.pods(job.spec.workers.replicas)
+        verdict = Verdict(State.RECONCILING, Reason.TRAINING, f"attempt {number} trains on {width}")
+    missing = () if job.observed.child("Service") else (Apply(service(job.observed.object)),)
+    return replace(_report(job, verdict), actions=(*missing, *step.actions), wake_after=step.wake_after)
+
+
+def _may_have_result(job: _Job, step: object) -> bool:
+    """Tell whether a gang that was lost or suspended may have done its work before.
+
+    A worker can end, badly or by the suspension, after rank 0 has registered the version. And while S3 cannot be read,
+    a restart would only spend the budget.
+    """
+    if job.spec.recipe is None:
+        return False
+    if isinstance(step, Running):
+        return job.view.state is JobState.HELD and job.before.start_time is not None
+    ended = job.view.number > 0 and job.view.state in (JobState.FAILED, JobState.ABSENT)
+    return isinstance(step, Start | GiveUp) and ended and loss_of(job.view).retryable
+
+
+def _conclude(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Plan | Ask:
+    """End the job by its result, or go on where there is none."""
+    store = job.store
+    if job.spec.recipe is None or store is None:
+        return _proceed(job, step)
+    meta = job.observed.object["metadata"]
+    key = result_key(meta["namespace"], meta["uid"])
+    question = ReadDocument(store, key)
+    answer = job.observed.answers.get(question, question)
+    if isinstance(answer, ReadDocument):
+        return Ask((answer,))
+    if isinstance(answer, Unavailable):
+        return _storage_unavailable(job, answer.message)
+    if answer is None and not isinstance(step, Completed):
+        return _proceed(job, step)
+    try:
+        result = TrainingResult.model_validate(answer)
+    except ValidationError:
+        message = f"the pods ended well, but left no result at {store.storage.uri}/{key}"
+        return _end(job, Verdict(State.STALLED, Reason.FAILED, message))
+    update = {"metrics": result.metrics, "model": result.model}
+    return _at_the_gate(replace(job, status=job.status.model_copy(update=update)), result, store)
+
+
+def _at_the_gate(job: _Job, result: TrainingResult, store: Store) -> Plan | Ask:
+    """Let the new version take its alias, if the gate says so, and end."""
+    promotion = job.spec.model.promotion if job.spec.model else None
+    if result.model is None:
+        return _end(job, Verdict(State.READY, Reason.SUCCEEDED, "trained"))
+    registered = f"version {result.model.version} of {result.model.name} is registered"
+    if promotion is None:
+        return _end(job, Verdict(State.READY, Reason.SUCCEEDED, registered))
+    question = ReadDocument(store, alias_key(result.model.name, promotion.alias))
+    answer = job.observed.answers.get(question, question)
+    if isinstance(answer, ReadDocument):
+        return Ask((answer,))
+    if isinstance(answer, Unavailable):
+        return _storage_unavailable(job, answer.message)
+    try:
+        holder = None if answer is None else Alias.model_validate(answer).version
+    except ValidationError:
+        return _storage_unavailable(job, f"the document {question.key} is not an alias")
+    candidate = Candidate(result.model, promotion, result.comparison)
+    gate = judge(candidate, holder)
+    decided = replace(job, status=job.status.model_copy(update={"promotion": gate}))
+    verdict = Verdict(State.READY, Reason.SUCCEEDED, f"{registered}; {gate.message}")
+    return _end(decided, verdict, _moves(job, candidate, gate, holder, store))
+
+
+def _moves(
+    job: _Job, candidate: Candidate, gate: PromotionStatus, holder: int | None, store: Store
+) -> tuple[MoveAlias, ...]:
+    if gate.outcome is not PromotionOutcome.PROMOTED or holder == candidate.version.version:
+        return ()
+    meta = job.observed.object["metadata"]
+    return (move(candidate, holder, store, f"TrainingJob/{meta['namespace']}/{meta['name']}"),)
+
+
+def _bring_up(
+    observed: Observed,
+    spec: TrainingJobSpec,
+    before: TrainingJobStatus,
+    view: View,
+    settings: Settings,
+    now: datetime,
+) -> _Job:
+    clock = tick(view, before, now)
+    update: dict[str, Any] = {**owner.clock_fields(clock), "attempts": history.attempts(before, view, now)}
+    if view.number:
+        update |= {"attempt": view.number, "restarts": view.number - 1}
+    status = history.with_report(before.model_copy(update=update), observed.report, view.number)
+    store = owner.store_of(observed, spec.storage, settings)
+    return _Job(observed, spec, before, status, view, clock, store, settings, now)
+
+
+def _evaluating(job: _Job) -> bool:
+    report = job.observed.report
+    if isinstance(report, TrainingReport) and report.attempt == job.view.number:
+        return report.stage == "Evaluating"
+    # After a restart of the operator nobody has reported yet; what the status says of this attempt still holds.
+    return history.reason(job.before) == Reason.EVALUATING and job.before.attempt == job.view.number
+
+
+def _run(job: _Job, number: int, store: Store) -> Run:
+    meta = job.observed.object["metadata"]
+    return Run(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        attempt=number,
+        storage=store.storage,
+        training=job.spec,
+        image=job.spec.workers.image or job.settings.runtime_image,
+        trigger=(meta.get("annotations") or {}).get(TRIGGER_ANNOTATION, ""),
+    )
+
+
+def _end(job: _Job, verdict: Verdict, actions: tuple[Action, ...] = ()) -> Plan:
+    """End the job for good: a completion time is never taken back."""
+    clock = job.clock.stopped(job.now) if job.clock.since else job.clock
+    update = {"completion_time": stamp(job.now), **owner.clock_fields(clock)}
+    ended = replace(job, status=job.status.model_copy(update=update))
+    ttl = job.spec.ttl_seconds_after_finished
+    wake = None if ttl is None else float(ttl)
+    return replace(_report(ended, verdict, ended=True), actions=actions, wake_after=wake)
+
+
+def _storage_unavailable(job: _Job, message: str) -> Plan:
+    return replace(_report(job, owner.storage_unavailable(message)), wake_after=owner.SOON)
+
+
+def _report(job: _Job, verdict: Verdict, *, ended: bool = False) -> Plan:
+    return _say(job.observed, job.before, job.status, verdict, job.now, ended=ended)
+
+
+def _say(
+    observed: Observed,
+    before: TrainingJobStatus,
+    status: TrainingJobStatus,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    ended: bool = True,
+) -> Plan:
+    generation = observed.object["metadata"].get("generation")
+    said = conditions(verdict, generation=generation, before=before.conditions, now=now, succeeded=True, ended=ended)
+    after = status.model_copy(update={"observed_generation": generation, "conditions": said})
+    return Plan(after.document(), events=on_change(before.conditions, said))
+
+
+def _starting(spec: TrainingJobSpec, number: int) -> Verdict:
+    message = f"attempt {number} starts on {owner.pods(spec.workers.replicas)}"
+    return Verdict(State.RECONCILING, Reason.STARTING, message)

@@ -1,0 +1,198 @@
+"""What runs beside the operator in a cluster: the Job controller, kubelets and nodes, and Kueue."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from modelwright.plan.actions import Object
+from modelwright.plan.attempts import condition_time, finished
+from modelwright.plan.failures import INDEX_ANNOTATION
+from modelwright.plan.gang import QUEUE_LABEL
+from modelwright.plan.times import stamp
+from tests.simulation.cluster import Cluster, Key, key_of, ref_of
+
+POD_CREATED = "Pending"
+
+
+class Controller(Protocol):
+    """Something that acts on the cluster by itself."""
+
+    def step(self) -> None:
+        """Do one round of work."""
+
+
+@dataclass
+class JobController:
+    """Indexed Jobs with backoffLimit 0 and podReplacementPolicy Failed, as Kubernetes 1.34 and later run them."""
+
+    cluster: Cluster
+    suspended: set[str] = field(default_factory=set)
+    """UIDs of pods that a suspension ended: no failures."""
+
+    def step(self) -> None:
+        """Look at every Job once."""
+        for job in self.cluster.of_kind("Job"):
+            if not finished(job) and "deletionTimestamp" not in job["metadata"]:
+                self._sync(self.cluster.get(key_of(job)) or job)
+
+    def _sync(self, job: Object) -> None:
+        pods = pods_of(self.cluster, job)
+        if self._succeeded(job, pods):
+            self._end(job, pods, "SuccessCriteriaMet", "Complete")
+        elif any(pod["status"]["phase"] == "Failed" and pod["metadata"]["uid"] not in self.suspended for pod in pods):
+            self._end(job, pods, "FailureTarget", "Failed")
+        elif job["spec"].get("suspend"):
+            alive = [pod for pod in pods if _alive(pod)]
+            self.suspended |= {pod["metadata"]["uid"] for pod in alive}
+            self._stop(alive)
+            job.get("status", {}).pop("startTime", None)
+            self._condition(job, "Suspended", "True")
+        else:
+            self._run(job, pods)
+        self.cluster.update(job)
+
+    def _run(self, job: Object, pods: list[Object]) -> None:
+        status = job.setdefault("status", {})
+        if status.get("startTime") is None:
+            status["startTime"] = stamp(self.cluster.clock())
+        if condition_time(job, "Suspended"):
+            self._condition(job, "Suspended", "False")
+        if any("deletionTimestamp" in pod["metadata"] for pod in pods):
+            return
+        taken = {index_of(pod) for pod in pods}
+        for index in range(job["spec"]["completions"]):
+            if index not in taken:
+                self.cluster.create(self._pod(job, index))
+
+    def _pod(self, job: Object, index: int) -> Object:
+        meta = job["metadata"]
+        stem = f"{meta['name']}-{index}-"
+        life = sum(1 for key in self.cluster.history if key.kind == "Pod" and key.name.startswith(stem))
+        labels = {
+            **job["spec"]["template"]["metadata"]["labels"],
+            INDEX_ANNOTATION: str(index),
+            "job-name": meta["name"],
+        }
+        controller = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "name": meta["name"],
+            "uid": meta["uid"],
+            "controller": True,
+        }
+        named = {
+            "name": f"{stem}{life}",
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "ownerReferences": [controller],
+        }
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": {}, "status": {"phase": POD_CREATED}}
+
+    def _end(self, job: Object, pods: list[Object], target: str, final: str) -> None:
+        self._condition(job, target, "True")
+        alive = [pod for pod in pods if _alive(pod)]
+        self._stop(alive)
+        if not alive:
+            self._condition(job, final, "True")
+
+    def _stop(self, pods: Iterable[Object]) -> None:
+        for pod in pods:
+            self.cluster.delete(ref_of(pod))
+
+    def _succeeded(self, job: Object, pods: list[Object]) -> bool:
+        done = {index_of(pod) for pod in pods if pod["status"]["phase"] == "Succeeded"}
+        if condition_time(job, "SuccessCriteriaMet"):
+            return True
+        return 0 in done if "successPolicy" in job["spec"] else len(done) == job["spec"]["completions"]
+
+    def _condition(self, job: Object, kind: str, value: str) -> None:
+        entries = job.setdefault("status", {}).setdefault("conditions", [])
+        if any(entry["type"] == kind and entry["status"] == value for entry in entries):
+            return
+        entries[:] = [entry for entry in entries if entry["type"] != kind]
+        entries.append({"type": kind, "status": value, "lastTransitionTime": stamp(self.cluster.clock())})
+
+
+@dataclass
+class Kubelets:
+    """All nodes: they start pods, and end those that are to go."""
+
+    cluster: Cluster
+    lost: set[str] = field(default_factory=set)
+    """UIDs of pods whose node does not answer."""
+    obstacle: Callable[[Object], Object | None] | None = None
+    """Return the status of a pod that cannot start, or None."""
+
+    def step(self) -> None:
+        """Look at every pod once."""
+        for pod in [self.cluster.get(key_of(pod)) for pod in self.cluster.of_kind("Pod")]:
+            assert pod is not None
+            if "deletionTimestamp" in pod["metadata"]:
+                self._end(pod)
+            elif pod["status"]["phase"] == POD_CREATED:
+                held = self.obstacle(pod) if self.obstacle else None
+                pod["status"] = {"phase": "Pending", **held} if held is not None else {"phase": "Running"}
+                self.cluster.update(pod)
+
+    def _end(self, pod: Object) -> None:
+        if pod["metadata"]["uid"] in self.lost:
+            # The Job's finalizer keeps a pod that nobody saw end, until the Job itself goes.
+            forced = pod["metadata"].get("deletionGracePeriodSeconds") == 0
+            if forced and self._job_lets_go(pod):
+                self.cluster.remove(key_of(pod))
+        elif _alive(pod):
+            finish(self.cluster, pod, code=143)
+        else:
+            self.cluster.remove(key_of(pod))
+
+    def _job_lets_go(self, pod: Object) -> bool:
+        job = self.cluster.get(Key("Job", pod["metadata"]["namespace"], pod["metadata"]["labels"]["job-name"]))
+        return job is None or "deletionTimestamp" in job["metadata"]
+
+
+@dataclass
+class Kueue:
+    """Starts every queued Job while there is quota, whoever suspended it."""
+
+    cluster: Cluster
+    quota: bool = True
+
+    def step(self) -> None:
+        """Admit what waits."""
+        for job in self.cluster.of_kind("Job"):
+            if QUEUE_LABEL in job["metadata"]["labels"] and job["spec"].get("suspend") and self.quota:
+                self.cluster.patch(ref_of(job), {"spec": {"suspend": False}})
+
+
+def finish(cluster: Cluster, pod: Object, code: int = 0, message: str = "", **status: Any) -> None:
+    """End a pod's container."""
+    now = stamp(cluster.clock())
+    ended = {"exitCode": code, "finishedAt": now, "message": message, **status.pop("terminated", {})}
+    found = cluster.get(key_of(pod))
+    if found is None or not _alive(found):
+        return
+    found["status"] = {
+        "phase": "Failed" if code else "Succeeded",
+        "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}],
+        **status,
+    }
+    cluster.update(found)
+
+
+def pods_of(cluster: Cluster, job: Object) -> list[Object]:
+    """Return the pods of one life of a Job."""
+    uid = job["metadata"]["uid"]
+    return [
+        pod
+        for pod in cluster.of_kind("Pod")
+        if any(entry["uid"] == uid for entry in pod["metadata"].get("ownerReferences", ()))
+    ]
+
+
+def index_of(pod: Object) -> int:
+    """Return the completion index of a pod."""
+    return int(pod["metadata"]["labels"][INDEX_ANNOTATION])
+
+
+def _alive(pod: Object) -> bool:
+    return pod["status"]["phase"] not in ("Failed", "Succeeded")

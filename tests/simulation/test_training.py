@@ -1,0 +1,209 @@
+"""A TrainingJob against everything that a cluster can do to it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import event, given, note
+from hypothesis import strategies as st
+
+from tests.simulation import chaos
+from tests.simulation.chaos import Chaos, Fault, faults
+from tests.simulation.nodes import Kueue
+from tests.simulation.one_job import COMMAND, FINAL, MAX_RESTARTS, RAY, RECIPE, SPENDING, Simulation
+from tests.simulation.profile import PROFILE, TIMEOUT
+from tests.simulation.world import one_attempt_runs
+
+pytestmark = pytest.mark.timeout(TIMEOUT)
+
+QUEUED = {"kueue.x-k8s.io/queue-name": "gpus"}
+KINDS = ("TrainingJob", "Job", "Pod", "Service")
+DEEDS = sorted(Simulation().deeds())
+
+
+def assert_end(sim: Simulation, suffered: list[str]) -> None:
+    """Check that a job ended as it had to, given what it suffered, and that nothing moves any more."""
+    status, reason = sim.ready
+    event(reason)
+    spent = sum(1 for name in suffered if name in SPENDING)
+    if FINAL in suffered and reason == "DataInvalid":
+        assert status == "False"
+    elif spent > MAX_RESTARTS and reason == "RestartsExhausted":
+        assert sim.status["restarts"] == MAX_RESTARTS
+    else:
+        assert (status, reason) == ("True", "Succeeded")
+    losses = [entry for entry in sim.status.get("attempts", ()) if entry.get("reason") not in (None, "Completed")]
+    assert len(losses) <= spent + suffered.count("dies after result"), "each loss has a cause"
+    ours = [key for key, text in sim.world.bucket.documents.items() if key.endswith("model.json") and "attempt" in text]
+    assert len(ours) == (1 if reason == "Succeeded" else 0)
+    sim.world.assert_steady()
+
+
+@PROFILE
+@given(st.sampled_from([RECIPE, RAY]), faults([*chaos.GENERAL, *DEEDS]))
+def test_every_mix_of_faults_ends_as_it_must(spec: dict[str, Any], mix: list[Fault]) -> None:
+    sim = Simulation(spec)
+    storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds()})
+    sim.world.invariants += [sim.the_end_is_final, one_attempt_runs]
+    storm.run(mix)
+    note(f"writes: {sim.world.writes}")
+    assert_end(sim, storm.done)
+    assert len(sim.world.writes) <= 10 + 12 * len(mix)
+
+
+@PROFILE
+@given(faults([*chaos.GENERAL, *DEEDS, *(f"frozen {kind}" for kind in KINDS)]))
+def test_watches_that_lag_do_no_harm(mix: list[Fault]) -> None:
+    sim = Simulation()
+    lagging = {f"frozen {kind}": chaos.freeze(kind) for kind in KINDS}
+    storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds(), **lagging})
+    sim.world.invariants.append(sim.the_end_is_final)
+    storm.run(mix)
+    note(f"writes: {sim.world.writes}")
+    assert_end(sim, storm.done)
+
+
+VIEWS = {"self": ("TrainingJob",), "Jobs": ("Job",), "children": ("Job", "Pod", "Service"), "everything": KINDS}
+OLD = {f"old {name} {back}": chaos.rewind(kinds, back) for name, kinds in VIEWS.items() for back in (1, 5, 15)}
+
+
+@PROFILE
+@given(faults([*sorted(SPENDING), "suspended", "poke", "kill", *OLD], most=8))
+def test_two_attempts_never_live_however_old_the_views_are(mix: list[Fault]) -> None:
+    sim = Simulation()
+    storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds(), **OLD})
+    storm.run(mix)
+    note(f"writes: {sim.world.writes}")
+    sim.world.assert_steady()
+
+
+Scenario = Callable[[Simulation], None]
+
+
+def quietly(sim: Simulation) -> None:
+    sim.world.settle()
+
+
+def with_a_lost_worker(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.trainer.fail("evicted")
+    sim.world.settle()
+
+
+def with_a_lost_node(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.trainer.lose_node()
+    sim.world.settle()
+
+
+def with_a_deleted_job(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.trainer.delete_job()
+    sim.world.settle()
+
+
+def with_a_pause(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.settle()
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+
+
+def with_a_short_pause(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.step()
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+    assert [entry["reason"] for entry in sim.status["attempts"]] == ["Completed"]
+
+
+def against_a_champion(sim: Simulation) -> None:
+    sim.deeds()["rival promoted"](sim.world)
+    sim.world.settle()
+
+
+def without_success(sim: Simulation) -> None:
+    for _ in range(MAX_RESTARTS + 1):
+        sim.until_pods_run()
+        sim.trainer.fail("memory")
+        sim.world.step()
+    sim.world.settle()
+
+
+SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
+    "quiet": (RECIPE, {}, quietly),
+    "ray": (RAY, {}, quietly),
+    "command": (COMMAND, {}, with_a_lost_worker),
+    "lost worker": (RECIPE, {}, with_a_lost_worker),
+    "lost node": (RECIPE, {}, with_a_lost_node),
+    "deleted Job": (RECIPE, {}, with_a_deleted_job),
+    "pause": (RECIPE, {}, with_a_pause),
+    "short pause": (RECIPE, {}, with_a_short_pause),
+    "queued pause": (RECIPE, QUEUED, with_a_pause),
+    "contest": (RECIPE, {}, against_a_champion),
+    "failure": (RECIPE, {}, without_success),
+    "deleted when done": ({**RECIPE, "ttlSecondsAfterFinished": 60}, {}, quietly),
+}
+
+
+def play(name: str, crash_after: int | None = None, fates: tuple[str, ...] = ()) -> Simulation:
+    spec, labels, scenario = SCENARIOS[name]
+    sim = Simulation(spec, labels)
+    sim.world.controllers.append(Kueue(sim.world.cluster))
+    sim.world.faults.crash_after = crash_after
+    sim.world.faults.next_writes.extend(fates)
+    scenario(sim)
+    return sim
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_crash_after_any_write_changes_nothing(name: str) -> None:
+    calm = play(name)
+    for number in range(1, len(calm.world.writes) + 1):
+        crashed = play(name, crash_after=number)
+        assert crashed.world.crashes == 1
+        assert crashed.end_state() == calm.end_state(), f"after write {number}, {calm.world.writes[number - 1]}"
+        # What was done and not recorded is done once more at most: the actions of one plan, and its status.
+        assert len(crashed.world.writes) <= len(calm.world.writes) + 4
+        crashed.world.assert_steady()
+
+
+@pytest.mark.parametrize("fate", ["conflict", "error", "timeout"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_write_that_fails_is_made_good(name: str, fate: str) -> None:
+    calm = play(name)
+    for number in range(len(calm.world.writes)):
+        hurt = play(name, fates=(*["ok"] * number, fate))
+        assert hurt.end_state() == calm.end_state(), f"write {number + 1}, {calm.world.writes[number]}"
+        hurt.world.assert_steady()
+
+
+def test_a_quiet_run_writes_only_what_changes() -> None:
+    sim = play("quiet")
+    # Started with its first pods, training with progress, evaluating, and ended.
+    assert [words for words in sim.world.writes if not words.startswith("status")] == [
+        "apply Service a-d9df7",
+        "apply Job a-d9df7-1",
+        "move champion of titanic to 1",
+    ]
+    assert len(sim.world.statuses[sim.key]) == len(sim.world.writes) - 3 <= 5
+
+
+def test_kueue_and_a_suspension_do_not_fight() -> None:
+    sim = Simulation(RECIPE, QUEUED)
+    kueue = Kueue(sim.world.cluster, quota=False)
+    sim.world.controllers.append(kueue)
+    sim.world.settle()
+    assert sim.ready == ("False", "Queued")
+    kueue.quota = True
+    sim.until_pods_run()
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.settle()
+    assert sim.ready == ("False", "Suspended")
+    assert sim.world.cluster.of_kind("Job") == []
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.status["restarts"] == 0

@@ -1,0 +1,147 @@
+"""What the pods of a TrainingJob do: report, save checkpoints, register a version, leave a result, or fail."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelwright.api.layout import alias_key, result_key
+from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
+from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion
+from modelwright.plan.actions import Object
+from modelwright.plan.attempts import attempt_of, finished
+from modelwright.plan.times import stamp
+from tests.simulation.cluster import ref_of
+from tests.simulation.nodes import finish, pods_of
+from tests.simulation.world import World
+
+STEPS = 4
+"""Rounds that a training takes."""
+FAILURES: dict[str, dict[str, Any]] = {
+    "exit": {"code": 1, "message": "Traceback\nValueError: no"},
+    "killed": {"code": 137},
+    "memory": {"code": 137, "terminated": {"reason": "OOMKilled"}},
+    "evicted": {"code": 137, "reason": "Evicted"},
+    "said": {"code": 1, "message": json.dumps({"reason": "PeerLost", "message": "worker 1 is gone"})},
+    "final": {
+        "code": 1,
+        "message": json.dumps({"reason": "DataInvalid", "message": "no column y", "retryable": False}),
+    },
+}
+
+
+@dataclass
+class Trainer:
+    """Runs every gang whose pods all run. Add it to the controllers of a world."""
+
+    world: World
+    improvement: float = 0.02
+    reports_lost: bool = False
+    dies_after_result: bool = False
+    """The next worker to finish dies when rank 0 has left its result."""
+    steps: dict[str, int] = field(default_factory=dict)
+    """Of the last checkpoint, by UID of the job: it is on S3, and outlives the pods."""
+    resumed: dict[str, int | None] = field(default_factory=dict)
+    """The checkpoint that a gang went on from, by UID of its Job."""
+
+    def step(self) -> None:
+        """Let every complete gang do one round of work."""
+        for job in self.world.cluster.of_kind("Job"):
+            if not finished(job):
+                pods = pods_of(self.world.cluster, job)
+                running = [pod for pod in pods if pod["status"]["phase"] == "Running"]
+                if len(running) == job["spec"]["completions"]:
+                    self._train(job, running)
+
+    def fail(self, how: str, index: int = 0) -> None:
+        """Let a running pod fail, if there is one."""
+        pods = [pod for pod in self.world.cluster.of_kind("Pod") if pod["status"]["phase"] == "Running"]
+        if pods:
+            finish(self.world.cluster, pods[index % len(pods)], **FAILURES[how])
+
+    def lose_node(self, index: int = 0) -> None:
+        """Let the node of a pod stop answering: the pod is deleted, and never confirms it."""
+        pods = [pod for pod in self.world.cluster.of_kind("Pod") if pod["status"]["phase"] == "Running"]
+        if pods:
+            pod = pods[index % len(pods)]
+            self.world.kubelets.lost.add(pod["metadata"]["uid"])
+            self.world.cluster.delete(ref_of(pod))
+
+    def delete_pod(self, index: int = 0) -> None:
+        """Delete a pod as a person would."""
+        pods = self.world.cluster.of_kind("Pod")
+        if pods:
+            self.world.cluster.delete(ref_of(pods[index % len(pods)]))
+
+    def delete_job(self, *, orphan: bool = False) -> None:
+        """Delete the Job that is under way."""
+        for job in self.world.cluster.of_kind("Job"):
+            if not finished(job):
+                self.world.cluster.delete(ref_of(job), orphan=orphan)
+
+    def _train(self, job: Object, pods: list[Object]) -> None:
+        run = run_of(job)
+        resumed = self.resumed.setdefault(job["metadata"]["uid"], self.steps.get(run.uid))
+        step = self.steps.get(run.uid, 0) + 1
+        if step < STEPS:
+            self.steps[run.uid] = step
+            self._report(run, step, resumed)
+        elif not self.world.bucket.down:
+            if run.training.recipe is not None:
+                self.leave_result(job)
+            for pod in pods:
+                if self.dies_after_result and pod is pods[-1]:
+                    self.dies_after_result = False
+                    finish(self.world.cluster, pod, **FAILURES["killed"])
+                finish(self.world.cluster, pod)
+
+    def _report(self, run: Run, step: int, resumed: int | None) -> None:
+        if self.reports_lost:
+            return
+        at = stamp(self.world.now)
+        uri = f"{run.storage.uri}/runs/{run.namespace}/{run.uid}/checkpoints/{step}/"
+        self.world.operator.reports[run.uid] = TrainingReport(
+            attempt=run.attempt,
+            progress=Progress(step=step, total_steps=STEPS, loss=1.0 / step),
+            checkpoint=CheckpointStatus(step=step, uri=uri, time=at),
+            resumed_from_step=resumed,
+            stage="Evaluating" if step == STEPS - 1 else "Training",
+        )
+        for key in self.world.cluster.objects:
+            if self.world.cluster.objects[key]["metadata"]["uid"] == run.uid:
+                self.world.operator.wake(key)
+
+    def leave_result(self, job: Object) -> None:
+        """Do what rank 0 does last: register the version, and write the result."""
+        run, attempt = run_of(job), attempt_of(job)
+        bucket, model = self.world.bucket, run.training.model
+        assert model is not None
+        alias = model.promotion.alias if model.promotion else "champion"
+        holder = json.loads(bucket.documents.get(alias_key(model.name, alias), "null"))
+        version = bucket.register(model.name, {"job": run.uid, "attempt": attempt})
+        result = TrainingResult(
+            attempt=attempt,
+            model=RegisteredVersion(name=model.name, version=version, uri=f"{run.storage.uri}/models/{version}/"),
+            metrics=(MetricValue(name="accuracy", value=0.9),),
+            comparison=self._compare(alias, holder["version"]) if holder else None,
+        )
+        bucket.write(result_key(run.namespace, run.uid), result.document())
+
+    def _compare(self, alias: str, incumbent: int) -> Comparison:
+        return Comparison(
+            alias=alias,
+            metric="accuracy",
+            rows=100,
+            candidate=0.8 + self.improvement,
+            incumbent_version=incumbent,
+            incumbent=0.8,
+            improvement=self.improvement,
+            lower_bound=self.improvement / 2,
+            confidence=0.95,
+        )
+
+
+def run_of(job: Object) -> Run:
+    """Return what the pods of a Job are told, as the kubelet would hand it over."""
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
+    return Run.model_validate_json(str(values[RUN_VARIABLE]).replace("$$", "$"))

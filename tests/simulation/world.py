@@ -1,0 +1,182 @@
+"""A cluster, a bucket and an operator in virtual time, and what must hold whatever happens to them.
+
+A test adds objects of ours, the behaviour of their pods, and faults; `settle` runs until nothing moves any more.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from modelwright.api.common import Storage
+from modelwright.api.schema import API_VERSION
+from modelwright.plan.actions import Object
+from modelwright.plan.attempts import attempt_of, finished
+from modelwright.plan.failures import alive
+from modelwright.plan.observed import OWNER_UID_LABEL
+from modelwright.plan.settings import Settings
+from tests.simulation import kstatus
+from tests.simulation.cluster import Cluster, Key, key_of, ref_of
+from tests.simulation.nodes import Controller, JobController, Kubelets
+from tests.simulation.operator import CrashError, Faults, Operator, Planner
+from tests.simulation.store import Bucket
+
+START = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
+NAMESPACE = "team"
+SETTINGS = Settings(
+    runtime_image="runtime:1",
+    server_image="server:1",
+    report_url="http://operator/reports",
+    storage=Storage(uri="s3://models/team", endpoint="http://s3:7070", secret_name="s3"),
+)
+_IDLE_LOOKS = 12
+"""So many wake-ups in a row without a write count as a steady state: something out there is waited for."""
+_LONGEST = 3000
+
+
+@dataclass
+class World:
+    """Everything, and the checks that are made after every step."""
+
+    planners: Mapping[str, Planner]
+    settings: Settings = SETTINGS
+    now: datetime = START
+    faults: Faults = field(default_factory=Faults)
+    controllers: list[Controller] = field(default_factory=list)
+    invariants: list[Callable[["World"], None]] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+    statuses: dict[Key, list[Object]] = field(default_factory=dict)
+    """Every status ever written."""
+    events: list[tuple[Key, str, str]] = field(default_factory=list)
+    crashes: int = 0
+
+    def __post_init__(self) -> None:
+        """Set the stage."""
+        self.cluster = Cluster(self.clock)
+        self.bucket = Bucket(self.clock)
+        self.kubelets = Kubelets(self.cluster)
+        self.controllers = [self.kubelets, JobController(self.cluster), *self.controllers]
+        self.add_secret("s3")
+        self.operator = self.new_operator()
+
+    def clock(self) -> datetime:
+        """Return the virtual time."""
+        return self.now
+
+    def new_operator(self) -> Operator:
+        """Return a fresh process, which remembers nothing."""
+        fresh = Operator(
+            self.cluster, self.bucket, self.planners, self.settings, self.faults, self.writes, self._check_status
+        )
+        fresh.events = self.events
+        fresh.resync()
+        return fresh
+
+    def add(self, kind: str, name: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> Key:
+        """Have a user create an object of ours."""
+        meta = {"name": name, "namespace": NAMESPACE, "labels": dict(labels or {})}
+        made = self.cluster.create({"apiVersion": API_VERSION, "kind": kind, "metadata": meta, "spec": dict(spec)})
+        return key_of(made)
+
+    def add_secret(self, name: str) -> None:
+        """Have a user create a Secret."""
+        meta = {"name": name, "namespace": NAMESPACE}
+        self.cluster.create({"apiVersion": "v1", "kind": "Secret", "metadata": meta})
+
+    def edit(self, key: Key, **spec: Any) -> None:
+        """Have a user change the spec of an object."""
+        found = self.cluster.get(key)
+        if found is not None:
+            self.cluster.patch(ref_of(found), {"spec": spec})
+
+    def remove(self, key: Key) -> None:
+        """Have a user delete an object."""
+        found = self.cluster.get(key)
+        if found is not None:
+            self.cluster.delete(ref_of(found))
+
+    def status(self, key: Key) -> dict[str, Any]:
+        """Return the status of an object."""
+        return (self.cluster.get(key) or {}).get("status", {})
+
+    def condition(self, key: Key, kind: str = "Ready") -> tuple[str, str] | None:
+        """Return status and reason of a condition."""
+        found = [entry for entry in self.status(key).get("conditions", ()) if entry["type"] == kind]
+        return (found[0]["status"], found[0]["reason"]) if found else None
+
+    def step(self, seconds: float = 1.0) -> bool:
+        """Let everybody act once, and time pass; return whether anything was written or moved."""
+        before = self.cluster.version, len(self.writes), len(self.bucket.moves)
+        try:
+            self.operator.run_due()
+        except CrashError:
+            self.crash()
+        for controller in self.controllers:
+            controller.step()
+        self.cluster.collect_garbage()
+        for check in (one_live_attempt, aliases_are_complete, *self.invariants):
+            check(self)
+        self.now += timedelta(seconds=seconds)
+        return before != (self.cluster.version, len(self.writes), len(self.bucket.moves))
+
+    def crash(self) -> None:
+        """Replace the operator by a new one."""
+        self.crashes += 1
+        self.operator = self.new_operator()
+
+    def run(self, steps: int) -> None:
+        """Take some steps."""
+        for _ in range(steps):
+            self.step()
+
+    def settle(self) -> None:
+        """Run until nothing moves; long waits are skipped. Raises AssertionError where that never comes."""
+        idle = 0
+        for _ in range(_LONGEST):
+            if self.step():
+                idle = 0
+                continue
+            idle += 1
+            ahead = [at for at in self.operator.due.values() if at > self.now]
+            if idle > _IDLE_LOOKS or not (ahead or self.operator.due):
+                return
+            if ahead and min(self.operator.due.values()) > self.now:
+                self.now = min(ahead)
+        raise AssertionError(f"no steady state; the last writes were {self.writes[-10:]}")
+
+    def assert_steady(self) -> None:
+        """Check that neither this operator nor a new one finds anything to write."""
+        written = len(self.writes)
+        for fresh in (self.operator, self.new_operator()):
+            fresh.resync()
+            for key in sorted(fresh.due):
+                fresh.reconcile(key)
+        assert self.writes[written:] == []
+
+    def _check_status(self, document: Object) -> None:
+        assert kstatus.violations(document) == [], document["status"]
+        self.statuses.setdefault(key_of(document), []).append(document["status"])
+
+
+def one_live_attempt(world: World) -> None:
+    """No owner ever has two Jobs that have not ended."""
+    _only_one([job for job in world.cluster.of_kind("Job") if not finished(job)])
+
+
+def one_attempt_runs(world: World) -> None:
+    """No owner ever has pods of two attempts that run; holds where the operator sees all pods."""
+    _only_one([pod for pod in world.cluster.of_kind("Pod") if alive(pod)])
+
+
+def _only_one(children: list[Object]) -> None:
+    live: dict[str, set[int]] = {}
+    for child in children:
+        live.setdefault(child["metadata"]["labels"][OWNER_UID_LABEL], set()).add(attempt_of(child))
+    assert all(len(attempts) == 1 for attempts in live.values()), live
+
+
+def aliases_are_complete(world: World) -> None:
+    """An alias only ever moved to a version whose manifest is there."""
+    for key, version in world.bucket.moves:
+        model = key.split("/")[1]
+        assert f"models/{model}/versions/{version}/manifest.json" in world.bucket.documents, (key, version)

@@ -1,0 +1,112 @@
+"""Why a gang was lost, as its pods tell it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from modelwright.plan.actions import Object
+from modelwright.plan.conditions import Reason
+from modelwright.plan.failures import Cause, Loss, Trouble, classify, trouble
+
+
+def pod(index: int = 0, phase: str = "Failed", at: str = "2026-11-23T10:00:00Z", **status: Any) -> Object:
+    ended = status.pop("ended", None)
+    if ended is not None:
+        state = {"terminated": {"finishedAt": at, "exitCode": 1, **ended}}
+        status["containerStatuses"] = [{"name": "worker", "state": state}]
+    labels = {"batch.kubernetes.io/job-completion-index": str(index)}
+    return {"metadata": {"name": f"a-1-{index}", "labels": labels}, "status": {"phase": phase, **status}}
+
+
+def said(reason: str, *, retryable: bool) -> dict[str, str]:
+    return {"message": json.dumps({"reason": reason, "message": "because", "retryable": retryable})}
+
+
+def disrupted(reason: str) -> dict[str, Any]:
+    return {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "words"),
+    [
+        (
+            {"ended": {"exitCode": 3, "message": "line\nValueError: no\n\n"}},
+            Cause.WORKER_FAILED,
+            "code 3: ValueError: no",
+        ),
+        ({"ended": {"exitCode": 137}}, Cause.WORKER_FAILED, "was killed"),
+        ({"ended": {"reason": "OOMKilled"}}, Cause.OUT_OF_MEMORY, "raise workers.resources.limits.memory"),
+        ({"reason": "Evicted", "message": "low on disk"}, Cause.EVICTED, "was evicted by its node"),
+        ({"reason": "NodeLost"}, Cause.NODE_LOST, "lost its node"),
+        ({"reason": "Preempting"}, Cause.PREEMPTED, "was preempted"),
+        (disrupted("PreemptionByScheduler"), Cause.PREEMPTED, "was preempted"),
+        (disrupted("DeletionByTaintManager"), Cause.NODE_LOST, "lost its node"),
+        (disrupted("EvictionByEvictionAPI"), Cause.EVICTED, "was evicted"),
+        (disrupted("SomethingNew"), Cause.EVICTED, "was evicted"),
+        ({"ended": said("PeerLost", retryable=True)}, "PeerLost", "because"),
+        ({}, Cause.WORKER_FAILED, "failed"),
+    ],
+)
+def test_each_way_to_fail_has_its_name_and_its_worker(status: dict[str, Any], cause: str, words: str) -> None:
+    loss = classify([pod(1, **status)])
+    assert loss.reason == cause
+    assert loss.message.startswith("pod a-1-1 (worker 1)")
+    assert words in loss.message
+    assert loss.retryable
+
+
+def test_what_a_new_attempt_cannot_cure_is_not_retried() -> None:
+    loss = classify([pod(ended=said("DataInvalid", retryable=False))])
+    assert loss == Loss("DataInvalid", "pod a-1-0 (worker 0): because", retryable=False)
+
+
+def test_the_root_is_believed_before_those_that_it_took_along() -> None:
+    peers = [pod(index, ended={"exitCode": 1}) for index in range(3)]
+    late = "2026-11-23T10:00:09Z"
+    evicted = pod(3, at=late, ended={"exitCode": 143}, **disrupted("EvictionByEvictionAPI"))
+    starved = pod(4, at=late, ended={"reason": "OOMKilled"})
+    wrong = pod(5, at=late, ended=said("ThresholdNotMet", retryable=False))
+    assert classify([*peers, starved]).reason == Cause.OUT_OF_MEMORY
+    assert classify([*peers, starved, evicted]).reason == Cause.EVICTED
+    assert classify([*peers, starved, evicted, wrong]).reason == "ThresholdNotMet"
+
+
+def test_among_equals_the_first_to_fail_counts() -> None:
+    first = pod(2, at="2026-11-23T10:00:01Z", ended={"exitCode": 1})
+    second = pod(0, at="2026-11-23T10:00:02Z", ended={"exitCode": 1})
+    assert "(worker 2)" in classify([second, first]).message
+
+
+def test_pods_that_are_gone_were_deleted() -> None:
+    assert classify([]).reason == Cause.POD_DELETED
+    assert classify([pod(phase="Running")]).reason == Cause.POD_DELETED
+
+
+def test_a_long_line_is_cut() -> None:
+    assert len(classify([pod(ended={"message": "x" * 5000})]).message) < 400
+
+
+@pytest.mark.parametrize("message", ["", "not JSON", "{}", '{"reason": "no camel", "message": ""}', "[1]"])
+def test_a_termination_message_of_somebody_else_is_just_text(message: str) -> None:
+    assert classify([pod(ended={"exitCode": 1, "message": message})]).reason == Cause.WORKER_FAILED
+
+
+def waiting(why: str, message: str = "") -> Object:
+    state = {"waiting": {"reason": why, "message": message}}
+    return pod(phase="Pending", containerStatuses=[{"name": "worker", "image": "img:1", "state": state}])
+
+
+def test_what_keeps_pods_from_starting_is_said() -> None:
+    pulled = trouble([pod(phase="Running"), waiting("ImagePullBackOff")])
+    assert pulled == Trouble(Reason.IMAGE_PULL_FAILED, "img:1 cannot be pulled: check its name and imagePullSecrets")
+    config = trouble([waiting("CreateContainerConfigError", 'secret "s3" not found')])
+    assert config == Trouble(Reason.CONTAINER_CONFIG_INVALID, 'pod a-1-0 cannot start: secret "s3" not found')
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    assert trouble([pod(phase="Pending", conditions=[unscheduled])]) == Trouble(
+        Reason.UNSCHEDULABLE, "pods find no node: 0/3 nodes"
+    )
+
+
+def test_pods_on_their_way_are_no_trouble() -> None:
+    assert trouble([waiting("ContainerCreating"), pod(phase="Pending"), pod(phase="Running")]) is None

@@ -1,0 +1,245 @@
+"""What a gang is made of."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelwright.api.common import Storage
+from modelwright.api.run import ResolvedStorage, Run
+from modelwright.api.trainingjob import TrainingJobSpec
+from modelwright.plan.actions import Apply, CreateSecret, Object
+from modelwright.plan.gang import Gang, Launcher, gang, job_name, service_name, token_secret_name
+from modelwright.plan.launch import program
+from modelwright.plan.settings import Settings
+
+SETTINGS = Settings(
+    "runtime:1", "server:1", report_url="http://operator/reports", storage=Storage(uri="s3://models/team")
+)
+SPEC = {
+    "workers": {"replicas": 2},
+    "recipe": {"tabular": {"task": "Classification", "target": "y"}},
+    "dataset": {"uri": "s3://data/rows.csv"},
+    "model": {"name": "titanic"},
+}
+
+
+def owner(name: str = "titanic", uid: str = "uid-1", **labels: str) -> Object:
+    meta = {"name": name, "namespace": "team", "uid": uid, "labels": labels}
+    return {"apiVersion": "modelwright.dev/v1alpha1", "kind": "TrainingJob", "metadata": meta}
+
+
+def make(
+    of: Object | None = None,
+    launcher: Launcher = Launcher.TORCH,
+    attempt: int = 1,
+    *,
+    suspend: bool = False,
+    **workers: Any,
+) -> tuple[Any, ...]:
+    of = of or owner()
+    spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}})
+    storage = ResolvedStorage(uri="s3://models/team", endpoint="http://s3:7070", region="eu")
+    meta = of["metadata"]
+    run = Run(
+        namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], attempt=attempt, storage=storage, training=spec
+    )
+    started = program("modelwright.runtime.train", spec.workers.command, spec.workers.args)
+    return gang(Gang(of, run, spec.workers, started, launcher, "s3", suspend), SETTINGS)
+
+
+def job_of(actions: tuple[Any, ...]) -> Object:
+    (found,) = [a.object for a in actions if isinstance(a, Apply) and a.object["kind"] == "Job"]
+    return found
+
+
+def pod_of(actions: tuple[Any, ...]) -> Object:
+    spec: Object = job_of(actions)["spec"]["template"]["spec"]
+    return spec
+
+
+def container_of(actions: tuple[Any, ...]) -> Object:
+    (found,) = pod_of(actions)["containers"]
+    return dict(found)
+
+
+def env_of(actions: tuple[Any, ...]) -> dict[str, Any]:
+    entries = container_of(actions)["env"]
+    assert len({entry["name"] for entry in entries}) == len(entries), "server-side apply takes no name twice"
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
+
+
+def test_the_service_names_pods_before_they_are_ready() -> None:
+    service, _ = make()
+    spec = service.object["spec"]
+    assert spec["clusterIP"] == "None"
+    assert spec["publishNotReadyAddresses"] is True
+    assert spec["selector"].items() <= job_of(make())["spec"]["template"]["metadata"]["labels"].items()
+    assert pod_of(make())["subdomain"] == service.object["metadata"]["name"]
+
+
+def test_one_failed_pod_fails_the_job_and_none_is_replaced() -> None:
+    spec = job_of(make(replicas=3))["spec"]
+    assert (spec["completions"], spec["parallelism"], spec["completionMode"]) == (3, 3, "Indexed")
+    assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (0, "Failed")
+    assert pod_of(make())["restartPolicy"] == "Never"
+    assert "successPolicy" not in spec
+
+
+def test_children_belong_to_their_owner_and_name_their_attempt() -> None:
+    found = job_of(make(attempt=4))
+    assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+    assert found["metadata"]["labels"]["modelwright.dev/attempt"] == "4"
+    assert found["spec"]["template"]["metadata"]["labels"] == found["metadata"]["labels"]
+
+
+@given(st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", fullmatch=True), st.integers(1, 1001))
+def test_names_fit_whatever_the_owner_is_called(name: str, attempt: int) -> None:
+    of = owner(name)
+    longest_host = f"{job_name(of, attempt)}-999"
+    for label in (longest_host, service_name(of), token_secret_name(of)):
+        assert len(label) <= 63
+        assert label[0].isalpha()
+        assert label.replace("-", "").isalnum()
+
+
+@given(st.sampled_from(["a", "a-1", "a" * 250]), st.sampled_from(["a", "a-1", "a" * 250]), st.integers(1, 12))
+def test_names_of_two_lives_never_meet(first: str, second: str, attempt: int) -> None:
+    assert job_name(owner(first, "uid-1"), attempt) != job_name(owner(second, "uid-2"), attempt)
+    assert job_name(owner(first), attempt) != job_name(owner(first), attempt + 1)
+    assert service_name(owner(first, "uid-1")) != service_name(owner(second, "uid-2"))
+
+
+def test_pods_hold_no_rights_but_a_token_for_the_operator() -> None:
+    pod, container = pod_of(make()), container_of(make())
+    assert pod["automountServiceAccountToken"] is False
+    (source,) = pod["volumes"][0]["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "modelwright"
+    assert container["volumeMounts"][0]["mountPath"] == "/var/run/secrets/modelwright"
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_shared_memory_is_memory() -> None:
+    volumes = {volume["name"]: volume for volume in pod_of(make())["volumes"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container_of(make())["volumeMounts"]}
+    assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory"}
+
+
+def test_only_our_own_image_is_kept_from_root() -> None:
+    assert pod_of(make())["securityContext"]["runAsNonRoot"] is True
+    assert pod_of(make(image="pytorch/pytorch"))["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_the_storage_is_told_and_its_keys_stay_in_the_secret() -> None:
+    env = env_of(make())
+    assert env["AWS_ENDPOINT_URL_S3"] == env["AWS_ENDPOINT_URL"] == "http://s3:7070"
+    assert env["AWS_REGION"] == "eu"
+    assert env["AWS_SECRET_ACCESS_KEY"] == {"secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}}
+    assert env["MODELWRIGHT_REPORT_URL"] == "http://operator/reports/v1/namespaces/team/trainingjobs/titanic/report"
+
+
+def test_the_users_variables_win_over_ours() -> None:
+    env = env_of(make(env=[{"name": "AWS_REGION", "value": "us"}, {"name": "X", "value": "1"}]))
+    assert (env["AWS_REGION"], env["X"]) == ("us", "1")
+
+
+def kubelet_expands(text: str) -> str:
+    """Do to an environment value what the kubelet does where no reference resolves."""
+    return text.replace("$$", "$")
+
+
+@given(st.text(alphabet='$()aA{} "\\', max_size=12))
+def test_the_run_survives_the_kubelet(text: str) -> None:
+    made = env_of(make(command=["python", f"main.py{text}"]))["MODELWRIGHT_RUN"]
+    run = Run.model_validate_json(kubelet_expands(made))
+    assert run.training.workers.command == ("python", f"main.py{text}")
+    assert json.loads(kubelet_expands(made))["attempt"] == 1
+
+
+def test_a_suspended_job_is_made_suspended() -> None:
+    assert job_of(make(suspend=True))["spec"]["suspend"] is True
+    assert job_of(make())["spec"]["suspend"] is False
+
+
+def test_a_queued_job_waits_for_kueue() -> None:
+    found = job_of(make(owner(**{"kueue.x-k8s.io/queue-name": "gpus"})))
+    assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert found["spec"]["suspend"] is True
+
+
+def test_ray_ends_with_its_driver_and_has_a_token_of_its_own() -> None:
+    _, secret, _ = actions = make(launcher=Launcher.RAY)
+    assert isinstance(secret, CreateSecret)
+    assert "data" not in secret.object
+    assert job_of(actions)["spec"]["successPolicy"] == {"rules": [{"succeededIndexes": "0"}]}
+    env = env_of(actions)
+    assert env["RAY_AUTH_MODE"] == "token"
+    name = secret.object["metadata"]["name"]
+    assert env["RAY_AUTH_TOKEN"] == {"secretKeyRef": {"name": name, "key": secret.keys[0]}}
+
+
+def test_one_pod_of_ours_needs_no_launcher() -> None:
+    assert container_of(make(replicas=1))["command"] == ["python", "-m", "modelwright.runtime.train"]
+
+
+def test_one_pod_of_the_users_runs_under_torchrun() -> None:
+    command = container_of(make(replicas=1, command=["python", "main.py"], args=["--lr", "1"]))["command"]
+    assert command == [
+        *("torchrun", "--standalone", "--nproc-per-node=1", "--no-python"),
+        *("python", "main.py", "--lr", "1"),
+    ]
+
+
+def test_every_gpu_gets_a_process() -> None:
+    gpus = {"limits": {"nvidia.com/gpu": 4}}
+    assert "--nproc-per-node=gpu" in container_of(make(resources=gpus))["command"]
+    assert "--nproc-per-node=gpu" in container_of(make(replicas=1, resources=gpus))["command"]
+    assert "--nproc-per-node=1" in container_of(make(resources={"limits": {"nvidia.com/gpu": 0}}))["command"]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Any:
+    """Run a container's command with programs that print how they were called."""
+    for name in ("torchrun", "ray", "python"):
+        tool = tmp_path / name
+        tool.write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        tool.chmod(0o755)
+
+    def run(command: list[str], index: int) -> list[str]:
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": str(index)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
+    command = container_of(make())["command"]
+    assert "is_host=1," in shell(command, 0)[0]
+    (line,) = shell(command, 1)
+    assert "is_host=0," in line
+    host = f"{job_name(owner(), 1)}-0.{service_name(owner())}:29400"
+    for wanted in ("--nnodes=2", "--max-restarts=0", f"--rdzv-endpoint={host}", "--rdzv-id=uid-1-1"):
+        assert f" {wanted} " in line
+    assert line.endswith("-m modelwright.runtime.train")
+
+
+def test_the_users_program_runs_in_every_pod_of_torch(shell: Any) -> None:
+    (line,) = shell(container_of(make(command=["python", "a b.py"]))["command"], 1)
+    assert line.endswith("--no-python python a b.py")
+
+
+def test_rays_head_starts_the_driver_and_the_others_join(shell: Any) -> None:
+    command = container_of(make(launcher=Launcher.RAY, command=["python", "main.py"]))["command"]
+    head, driver = shell(command, 0)
+    assert head.startswith("ray start --head --port=6379")
+    assert driver == "python main.py"
+    joined = shell(command, 1)
+    assert joined[-1].startswith(f"ray start --address={job_name(owner(), 1)}-0.{service_name(owner())}:6379 ")
+    assert joined[-1].endswith(" --block")

@@ -1,0 +1,429 @@
+"""What a TrainingJob says and does, one situation at a time; the simulation has the rest."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from modelwright.api.common import Storage
+from modelwright.api.run import Failure, TrainingReport
+from modelwright.api.trainingjob import Progress
+from modelwright.plan import training
+from modelwright.plan.actions import Apply, Plan
+from modelwright.plan.attempts import attempt_of, finished
+from modelwright.plan.failures import failed
+from modelwright.plan.observed import Observed
+from modelwright.plan.questions import Answer, Question, ReadDocument, ReadLive
+from modelwright.plan.settings import Settings
+from tests.simulation.cluster import Key
+from tests.simulation.nodes import Kueue, finish
+from tests.simulation.one_job import COMMAND, RECIPE, Simulation
+from tests.simulation.trainer import run_of
+from tests.simulation.world import NAMESPACE, SETTINGS
+
+
+def message(sim: Simulation) -> str:
+    return str(sim.status["conditions"][0]["message"])
+
+
+def running(spec: dict[str, Any] | None = None) -> Simulation:
+    """Return a job whose pods all run, and never end by themselves."""
+    sim = Simulation(spec)
+    sim.world.controllers.remove(sim.trainer)
+    sim.until_pods_run()
+    sim.world.run(2)
+    return sim
+
+
+def with_settings(settings: Settings) -> Simulation:
+    sim = Simulation()
+    sim.world.settings = settings
+    sim.world.crash()
+    sim.world.settle()
+    return sim
+
+
+def report(sim: Simulation, attempt: int = 1, **fields: Any) -> None:
+    uid = sim.world.cluster.objects[sim.key]["metadata"]["uid"]
+    sim.world.operator.reports[uid] = TrainingReport(attempt=attempt, **fields)
+    sim.world.operator.wake(sim.key)
+    sim.world.step()
+
+
+def test_a_recipe_ends_with_its_version() -> None:
+    sim = Simulation()
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert message(sim) == "version 1 of titanic is registered; version 1 holds champion"
+    assert sim.status["metrics"] == [{"name": "accuracy", "value": 0.9}]
+    (attempt,) = sim.status["attempts"]
+    assert (attempt["number"], attempt["reason"]) == (1, "Completed")
+
+
+def test_a_command_ends_with_its_pods() -> None:
+    sim = Simulation(COMMAND)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert "model" not in sim.status
+
+
+def test_the_pods_are_told_what_they_are() -> None:
+    sim = running()
+    run = run_of(sim.world.cluster.of_kind("Job")[0])
+    assert (run.name, run.attempt, run.storage.uri, run.image) == ("a", 1, "s3://models/team", "runtime:1")
+
+
+def test_an_invalid_spec_is_stalled_and_starts_nothing() -> None:
+    sim = Simulation({**RECIPE, "workers": {"replicas": 0}})
+    sim.world.settle()
+    assert sim.ready == ("False", "InvalidSpec")
+    assert message(sim).startswith("spec.workers.replicas: ")
+    assert sim.world.condition(sim.key, "Succeeded") == ("False", "InvalidSpec")
+    assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_without_storage_it_says_where_to_set_it() -> None:
+    sim = with_settings(replace(SETTINGS, storage=Storage()))
+    assert sim.ready == ("False", "StorageNotConfigured")
+    assert "storage.uri" in message(sim)
+    assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_without_the_secret_it_says_how_to_make_it_and_goes_on_once_it_is_there() -> None:
+    sim = with_settings(replace(SETTINGS, storage=Storage(uri="s3://models/team", secret_name="mine")))
+    assert sim.ready == ("False", "SecretNotFound")
+    assert "kubectl create secret generic mine -n team" in message(sim)
+    sim.world.add_secret("mine")
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+
+
+def test_what_the_api_server_refuses_is_repeated_to_the_user_and_tried_again() -> None:
+    sim = Simulation()
+    sim.world.cluster.admission.append(lambda document: "no Jobs here" if document["kind"] == "Job" else None)
+    sim.world.run(5)
+    assert sim.ready == ("False", "ChildRejected")
+    assert message(sim).endswith("no Jobs here")
+    assert "attempt" not in sim.status
+    assert sim.world.condition(sim.key, "Succeeded") == ("Unknown", "ChildRejected")
+    sim.world.cluster.admission.clear()
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+
+
+@pytest.mark.parametrize(("deed", "reason"), [("image missing", "ImagePullFailed"), ("no node", "Unschedulable")])
+def test_pods_that_cannot_start_are_shown_without_a_hot_loop(deed: str, reason: str) -> None:
+    sim = Simulation()
+    heal = sim.deeds()[deed](sim.world)
+    sim.world.run(60)
+    assert sim.ready == ("False", reason)
+    assert len(sim.world.statuses[sim.key]) <= 2
+    assert sim.world.operator.reconciles < 10
+    assert heal is not None
+    heal()
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+
+
+def test_a_lost_gang_starts_again_after_a_wait_that_doubles() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 10, "maxRestarts": 2}})
+    waits = []
+    for _ in range(2):
+        sim.trainer.fail("memory")
+        sim.world.run(3)
+        assert sim.ready == ("False", "Restarting")
+        assert "(worker 0) ran out of memory" in message(sim)
+        failed_at = sim.world.now
+        sim.until_pods_run()
+        waits.append((sim.world.now - failed_at).total_seconds())
+    assert 6 <= waits[0] <= 10 < 16 <= waits[1] <= 20
+    sim.trainer.fail("memory")
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert message(sim).startswith("attempt 3 of 3 was the last: pod ")
+    assert [entry["reason"] for entry in sim.status["attempts"]] == ["OutOfMemory"] * 3
+    assert len(sim.world.cluster.of_kind("Job")) == 3, "their pods hold the logs"
+
+
+def test_what_a_restart_cannot_cure_fails_at_once_with_its_own_reason() -> None:
+    sim = running()
+    sim.trainer.fail("final")
+    sim.world.settle()
+    assert sim.ready == ("False", "DataInvalid")
+    assert message(sim).endswith("(worker 0): no column y")
+    assert sim.status["restarts"] == 0
+
+
+def test_a_deleted_job_costs_a_restart() -> None:
+    sim = running()
+    sim.trainer.delete_job()
+    sim.world.settle()
+    assert [entry.get("reason") for entry in sim.status["attempts"]] == ["JobDeleted", None]
+    assert sim.status["restarts"] == 1
+
+
+def test_a_node_that_does_not_answer_is_given_up() -> None:
+    sim = running()
+    sim.trainer.lose_node(1)
+    sim.world.run(60)
+    assert sim.status["restarts"] == 0, "its pod may still come to an end"
+    sim.world.settle()
+    assert sim.status["attempts"][0]["reason"] == "NodeLost"
+    assert (sim.status["attempt"], sim.ready) == (2, ("False", "Training"))
+
+
+def test_a_finished_job_is_never_made_again() -> None:
+    sim = Simulation()
+    sim.world.settle()
+    for kind in ("Job", "Service", "Pod"):
+        for child in sim.world.cluster.of_kind(kind):
+            sim.world.remove(Key(kind, NAMESPACE, child["metadata"]["name"]))
+    written = list(sim.world.writes)
+    sim.world.crash()
+    sim.world.settle()
+    assert sim.world.writes == written
+    assert sim.ready == ("True", "Succeeded")
+
+
+def test_a_job_that_has_ended_still_speaks_of_its_newest_spec() -> None:
+    sim = Simulation()
+    sim.world.settle()
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.status["observedGeneration"] == 2
+
+
+def test_it_deletes_itself_when_its_time_is_up() -> None:
+    sim = Simulation({**RECIPE, "ttlSecondsAfterFinished": 60})
+    sim.world.run(30)
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.world.cluster.get(sim.key) is not None
+    sim.world.settle()
+    assert sim.world.cluster.get(sim.key) is None
+    assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_made_suspended_it_has_a_job_and_no_pods() -> None:
+    sim = Simulation({**RECIPE, "suspend": True})
+    sim.world.settle()
+    assert sim.ready == ("False", "Suspended")
+    assert len(sim.world.cluster.of_kind("Job")) == 1
+    assert sim.world.cluster.of_kind("Pod") == []
+    assert len(sim.world.statuses[sim.key]) == 1
+    assert "activeSince" not in sim.status
+
+
+def test_suspended_time_does_not_count_against_the_deadline() -> None:
+    sim = running({**COMMAND, "activeDeadlineSeconds": 100})
+    sim.world.run(40)
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.run(5)
+    before = sim.status["activeSeconds"]
+    assert 40 <= before <= 46
+    sim.world.now += timedelta(hours=1)
+    sim.world.crash()
+    sim.world.run(5)
+    assert sim.status["activeSeconds"] == before
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.run(30)
+    assert sim.ready == ("False", "Training")
+    sim.world.settle()
+    assert sim.ready == ("False", "DeadlineExceeded")
+    assert sim.status["activeSeconds"] == pytest.approx(100, abs=2)
+    assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_all_attempts_share_the_deadline() -> None:
+    sim = running({**COMMAND, "activeDeadlineSeconds": 60})
+    sim.world.run(30)
+    sim.trainer.fail("exit")
+    sim.world.settle()
+    assert sim.ready == ("False", "DeadlineExceeded")
+    assert sim.status["restarts"] == 1
+    assert sim.status["activeSeconds"] == pytest.approx(60, abs=2)
+
+
+def test_progress_is_what_rank_0_last_said_of_this_attempt() -> None:
+    sim = running()
+    report(sim, progress=Progress(step=10, loss=float("nan")), resumed_from_step=4)
+    assert sim.status["progress"] == {"step": 10}
+    assert sim.status["attempts"][0]["resumedFromStep"] == 4
+    report(sim, attempt=7, progress=Progress(step=99))
+    assert sim.status["progress"] == {"step": 10}
+    report(sim, stage="Evaluating")
+    assert (sim.ready, sim.status["progress"]) == (("False", "Evaluating"), {"step": 10})
+    sim.world.crash()
+    sim.world.step()
+    assert sim.ready == ("False", "Evaluating"), "a restarted operator has no report, and no reason to take it back"
+
+
+def test_a_missing_result_is_a_failure_that_says_where_it_was_looked_for() -> None:
+    sim = running()
+    for pod in sim.world.cluster.of_kind("Pod"):
+        finish(sim.world.cluster, pod)
+    sim.world.settle()
+    assert sim.ready == ("False", "Failed")
+    assert message(sim).startswith("the pods ended well, but left no result at s3://models/team/runs/team/")
+
+
+def test_while_s3_is_away_nothing_is_spent_or_lost() -> None:
+    sim = running()
+    sim.world.bucket.down = True
+    sim.trainer.fail("exit")
+    sim.world.run(120)
+    assert sim.ready == ("False", "StorageUnavailable")
+    assert sim.status["restarts"] == 0
+    sim.world.bucket.down = False
+    sim.world.controllers.append(sim.trainer)
+    sim.world.settle()
+    assert (sim.ready, sim.status["restarts"]) == (("True", "Succeeded"), 1)
+
+
+def test_a_worker_that_dies_after_the_result_does_not_train_it_twice() -> None:
+    sim = Simulation()
+    sim.trainer.dies_after_result = True
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.status["model"]["version"] == 1
+    assert sim.status["restarts"] == 0
+
+
+def test_a_suspension_between_the_result_and_the_end_does_not_train_it_twice() -> None:
+    sim = running()
+    sim.trainer.leave_result(sim.world.cluster.of_kind("Job")[0])
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.run(5)
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+    assert (sim.ready, sim.status["model"]["version"]) == (("True", "Succeeded"), 1)
+    assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_rays_workers_may_fall_once_the_driver_is_done() -> None:
+    sim = running({"framework": "Ray", "workers": {"replicas": 3, "command": ["python", "main.py"]}})
+    head, worker, _ = sim.world.cluster.of_kind("Pod")
+    finish(sim.world.cluster, head)
+    finish(sim.world.cluster, worker, code=1)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    said = {entry["conditions"][0]["reason"] for entry in sim.world.statuses[sim.key]}
+    assert "Restarting" not in said
+
+
+def test_a_pod_is_forced_to_go_once() -> None:
+    sim = running()
+    sim.trainer.lose_node(1)
+    sim.world.controllers.clear()
+    sim.world.run(150)
+    assert len([words for words in sim.world.writes if words.startswith("delete Pod")]) == 1
+
+
+def test_a_job_that_fails_by_its_deadline_leaves_no_gang() -> None:
+    sim = running({**COMMAND, "activeDeadlineSeconds": 20})
+    sim.world.faults.next_writes.extend(["ok", "crash"])
+    sim.world.settle()
+    assert sim.ready == ("False", "DeadlineExceeded")
+    assert sim.world.cluster.of_kind("Pod") == []
+
+
+def test_what_lives_on_after_the_end_is_stopped() -> None:
+    sim = Simulation()
+    sim.world.settle()
+    (job,) = sim.world.cluster.of_kind("Job")
+    sim.world.cluster.update({**job, "status": {}})
+    sim.world.settle()
+    assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_a_deleted_service_is_put_back() -> None:
+    sim = running()
+    (service,) = sim.world.cluster.of_kind("Service")
+    sim.world.remove(Key("Service", NAMESPACE, service["metadata"]["name"]))
+    sim.world.run(2)
+    assert len(sim.world.cluster.of_kind("Service")) == 1
+
+
+def test_events_tell_the_story_once() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0}})
+    sim.trainer.fail("evicted")
+    sim.world.controllers.append(sim.trainer)
+    sim.world.settle()
+    sim.world.assert_steady()
+    told = [reason for _, reason, _ in sim.world.events]
+    assert told == ["Starting", "Restarting", "Starting", "Evaluating", "Succeeded"]
+
+
+def test_kueue_decides_when_a_queued_job_runs() -> None:
+    sim = Simulation(labels={"kueue.x-k8s.io/queue-name": "gpus"})
+    kueue = Kueue(sim.world.cluster, quota=False)
+    sim.world.controllers.append(kueue)
+    sim.world.settle()
+    assert (sim.ready, message(sim)) == (
+        ("False", "Queued"),
+        "waiting for Kueue to admit it from the queue gpus",
+    )
+    assert "activeSince" not in sim.status
+    kueue.quota = True
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+
+
+def test_a_pods_last_words_have_the_form_that_the_planner_reads() -> None:
+    words = Failure(reason="DataInvalid", message="no column y", retryable=False)
+    sim = running()
+    finish(sim.world.cluster, sim.world.cluster.of_kind("Pod")[0], code=1, message=words.model_dump_json(by_alias=True))
+    sim.world.settle()
+    assert sim.ready == ("False", "DataInvalid")
+
+
+def old_view(sim: Simulation, **live: Any) -> Plan:
+    """Plan on a view without the newest Job and its pods, while the API server has the job as it is, and more."""
+    found = sim.world.cluster.get(sim.key)
+    jobs = [job for job in sim.world.cluster.of_kind("Job") if finished(job)]
+    pods = [pod for pod in sim.world.cluster.of_kind("Pod") if failed(pod)]
+    children = {"Job": tuple(jobs), "Pod": tuple(pods), "Service": tuple(sim.world.cluster.of_kind("Service"))}
+    assert found is not None
+    answers: dict[Question, Answer] = {}
+    for _ in range(5):
+        planned = training.plan(Observed(found, children, answers=answers), SETTINGS, sim.world.now)
+        if isinstance(planned, Plan):
+            return planned
+        for question in planned.questions:
+            answers[question] = None if isinstance(question, ReadDocument) else True
+            if isinstance(question, ReadLive):
+                now = sim.world.cluster.get(Key(question.kind, question.namespace, question.name))
+                ours = now is not None and question.kind == "TrainingJob"
+                answers[question] = {**now, "status": {**now["status"], **live}} if now is not None and ours else now
+    raise AssertionError("it goes on asking")
+
+
+def test_a_job_that_a_view_lacks_is_not_replaced_while_the_api_server_has_it() -> None:
+    sim = running()
+    sim.trainer.fail("exit")
+    sim.world.run(3)
+    sim.until_pods_run()
+    sim.world.run(2)
+    assert old_view(sim).actions == ()
+
+
+def test_an_attempt_is_not_started_on_a_status_that_is_behind() -> None:
+    sim = running({**COMMAND, "failurePolicy": {"backoffSeconds": 0}})
+    sim.world.faults.frozen = dict.fromkeys(("TrainingJob", "Pod", "Job"), sim.world.cluster.version)
+    sim.trainer.fail("exit")
+    sim.world.run(3)
+    assert any(isinstance(action, Apply) for action in old_view(sim).actions)
+    assert old_view(sim, attempt=2).actions == ()
+    assert old_view(sim, completionTime="2026-11-23T10:00:00Z").actions == ()
+
+
+def test_a_new_attempt_waits_for_the_pods_of_a_deleted_job() -> None:
+    sim = running()
+    sim.world.kubelets.lost.add(sim.world.cluster.of_kind("Pod")[0]["metadata"]["uid"])
+    sim.trainer.delete_job(orphan=True)
+    sim.world.run(60)
+    assert sim.world.cluster.of_kind("Job") == []
+    assert [attempt_of(pod) for pod in sim.world.cluster.of_kind("Pod")] == [1]
+    sim.until(lambda: len(sim.world.cluster.of_kind("Job")) == 1)
+    assert not [pod for pod in sim.world.cluster.of_kind("Pod") if attempt_of(pod) == 1]
