@@ -1,0 +1,116 @@
+"""Carries out one action of a plan. What comes back goes into `Objects`, so the next plan sees its own writes."""
+
+import contextlib
+import secrets
+from datetime import UTC, datetime
+
+from modelwright.kube import errors
+from modelwright.kube.client import Client
+from modelwright.kube.objects import Key, Objects
+from modelwright.kube.resources import CHILDREN, OURS, SECRET, find
+from modelwright.kube.stores import Stores
+from modelwright.plan.actions import Action, Apply, CreateSecret, Delete, MoveAlias, Object, Patch, Ref
+from modelwright.plan.times import stamp
+from modelwright.registry.aliases import move_alias
+from modelwright.registry.errors import AliasMoved, StoreError
+
+_KEPT = frozenset(resource.kind for resource in (*CHILDREN, *OURS))
+
+
+class Hands:
+    """Does as told. Raises `modelwright.kube.errors.ApiError`, for S3 too."""
+
+    def __init__(self, client: Client, objects: Objects, stores: Stores) -> None:
+        self._client = client
+        self._objects = objects
+        self._stores = stores
+
+    async def carry_out(self, action: Action, by: Key) -> bool:
+        """Carry out an action of the plan for an object; return whether it made a difference.
+
+        One that is done already is no error and makes none.
+        """
+        match action:
+            case Apply(document):
+                return self._keep(await self._client.apply(document), by)
+            case Patch(ref, body):
+                return self._keep(await self._client.patch(find(ref.api_version, ref.kind), ref, body), by)
+            case Delete():
+                return await self._delete(action, by)
+            case CreateSecret(document, keys):
+                return await self._create_secret(document, keys)
+            case MoveAlias():
+                await self._move_alias(action)
+                return True
+
+    async def _delete(self, action: Delete, by: Key) -> bool:
+        ref = action.ref
+        try:
+            left = await self._client.delete(
+                find(ref.api_version, ref.kind), ref, action.propagation, action.grace_seconds
+            )
+        except (errors.NotFound, errors.Conflict):
+            # Gone, or replaced by another object of that name: either way this life of it is over.
+            return self._objects.remove(_key(ref), ref.uid)
+        if left.get("kind") == "Status":
+            return self._objects.remove(_key(ref), ref.uid)
+        return self._keep(left, by)
+
+    async def _create_secret(self, document: Object, keys: tuple[str, ...]) -> bool:
+        # Looked for first: a refusal by quota or policy must not be mistaken for a Secret that exists, nor the reverse.
+        metadata = document["metadata"]
+        try:
+            await self._client.get(SECRET, metadata["namespace"], metadata["name"])
+        except errors.NotFound:
+            self._client.guard()
+            values = {key: secrets.token_hex(32) for key in keys}
+            with contextlib.suppress(errors.Conflict):
+                await self._client.create(SECRET, {**document, "stringData": values})
+            return True
+        return False
+
+    async def _move_alias(self, action: MoveAlias) -> None:
+        self._client.guard()
+        at = stamp(datetime.now(UTC))
+        try:
+            await self._stores.call(
+                action.store,
+                lambda opened: move_alias(
+                    opened,
+                    action.model,
+                    action.alias,
+                    action.version,
+                    action.expected,
+                    action.moved_by,
+                    action.reason,
+                    at,
+                ),
+            )
+        except AliasMoved as error:
+            # Not a refusal: the plan saw an older world and has to look again.
+            raise errors.Conflict(error.message) from None
+        except StoreError as error:
+            kind = errors.Unavailable if error.retryable else errors.Rejected
+            raise kind(error.message) from None
+
+    def _keep(self, document: Object, by: Key) -> bool:
+        return document.get("kind") in _KEPT and self._objects.put(document, by)
+
+
+def describe(action: Action) -> str:
+    """Return what an action does, in the words of a message: `apply Job a-1`."""
+    match action:
+        case Apply(document):
+            return f"apply {document['kind']} {document['metadata']['name']}"
+        case Patch(ref, _):
+            return f"patch {ref.kind} {ref.name}"
+        case Delete(ref):
+            return f"delete {ref.kind} {ref.name}"
+        case CreateSecret(document, _):
+            return f"create Secret {document['metadata']['name']}"
+        case MoveAlias():
+            return f"move alias {action.alias} of model {action.model} to version {action.version}"
+
+
+def _key(ref: Ref) -> Key:
+    return Key(ref.kind, ref.namespace, ref.name)

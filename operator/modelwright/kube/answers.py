@@ -1,0 +1,76 @@
+"""Answers to what plans ask."""
+
+from modelwright.api.schema import API_VERSION
+from modelwright.kube import errors
+from modelwright.kube.client import Client
+from modelwright.kube.objects import Key, Objects
+from modelwright.kube.resources import JOB, SECRET, Resource, find
+from modelwright.kube.stores import Stores
+from modelwright.plan.questions import (
+    Answer,
+    Question,
+    ReadDocument,
+    ReadDocuments,
+    ReadLive,
+    ReadObject,
+    SecretExists,
+    Unavailable,
+)
+from modelwright.registry.errors import StoreError
+
+
+class Answers:
+    """Looks up one answer at a time; none of them raises for what the world is like."""
+
+    def __init__(self, client: Client, objects: Objects, stores: Stores) -> None:
+        self._client = client
+        self._objects = objects
+        self._stores = stores
+
+    async def answer(self, question: Question) -> Answer:
+        """Return the answer, or `Unavailable` when it cannot be had now."""
+        match question:
+            case ReadObject(kind, namespace, name):
+                return self._objects.get(Key(kind, namespace, name))
+            case ReadLive(kind, namespace, name):
+                return await self._live(JOB if kind == JOB.kind else find(API_VERSION, kind), namespace, name)
+            case SecretExists(namespace, name):
+                return await self._secret_exists(namespace, name)
+            case ReadDocument():
+                return await self._document(question)
+            case ReadDocuments(store, prefix, after):
+                try:
+                    return await self._stores.call(store, lambda opened: opened.read_jsons(prefix, after))
+                except StoreError as error:
+                    return Unavailable(error.message)
+
+    async def _document(self, question: ReadDocument) -> Answer:
+        try:
+            return await self._stores.call(question.store, lambda opened: opened.read_json(question.key))
+        except StoreError as error:
+            return Unavailable(error.message)
+
+    async def _live(self, resource: Resource, namespace: str, name: str) -> Answer:
+        try:
+            live = await self._client.get(resource, namespace, name)
+        except errors.NotFound:
+            self._forget(Key(resource.kind, namespace, name))
+            return None
+        except errors.ApiError as error:
+            return Unavailable(error.message)
+        self._objects.put(live)
+        return live
+
+    def _forget(self, key: Key) -> None:
+        record = self._objects.record(key)
+        if record is not None:
+            self._objects.remove(key, record.uid, record.version)
+
+    async def _secret_exists(self, namespace: str, name: str) -> Answer:
+        try:
+            await self._client.get(SECRET, namespace, name)
+        except errors.NotFound:
+            return False
+        except errors.ApiError as error:
+            return Unavailable(error.message)
+        return True

@@ -1,0 +1,221 @@
+"""The operator process: what is started in which order, and how it ends."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import kopf
+from aiohttp import web
+from kubernetes.aio.client import Configuration
+
+from modelwright.kube import auth, errors, trigger
+from modelwright.kube.act import Hands
+from modelwright.kube.answers import Answers
+from modelwright.kube.cache import Reflector
+from modelwright.kube.client import Client, load_configuration
+from modelwright.kube.events import EventPoster
+from modelwright.kube.health import Health
+from modelwright.kube.http import Endpoints, leader_url
+from modelwright.kube.inbox import Inbox
+from modelwright.kube.lease import Election, LostError
+from modelwright.kube.metrics import Metrics
+from modelwright.kube.objects import Objects
+from modelwright.kube.queue import Queue
+from modelwright.kube.reconcile import Parts, Planner, Reconciler
+from modelwright.kube.resources import CHILDREN, OURS
+from modelwright.kube.rollcall import RollCall
+from modelwright.kube.settings import Process
+from modelwright.kube.stores import Stores
+from modelwright.kube.watches import WatchIndex
+from modelwright.kube.wiring import Dispatcher
+
+_DRAIN_SECONDS = 20.0
+_CRD_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """One replica of the operator."""
+
+    def __init__(self, process: Process, planners: Mapping[str, Planner], configuration: Configuration) -> None:
+        self.process = process
+        self.metrics = Metrics()
+        self.client = Client(configuration, self.metrics)
+        self.objects = Objects()
+        self.queue = Queue(process.concurrency)
+        self.watches = WatchIndex()
+        self.inbox = Inbox(self.queue.add)
+        self.stores = Stores(self.client)
+        self.events = EventPoster(self.client, self.metrics, process.pod_name)
+        self.election = Election(self.client, process.pod_namespace, process.lease_name, process.identity)
+        self.rollcall = RollCall(self.client, self.objects, self.metrics, process.scopes)
+        self.reflectors = [
+            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon)
+            for resource in CHILDREN
+            for scope in process.scopes
+        ]
+        self.synced = False
+        parts = Parts(
+            client=self.client,
+            objects=self.objects,
+            answers=Answers(self.client, self.objects, self.stores),
+            hands=Hands(self.client, self.objects, self.stores),
+            events=self.events,
+            inbox=self.inbox,
+            watches=self.watches,
+            metrics=self.metrics,
+        )
+        self.reconciler = Reconciler(parts, planners, process.plans, self.queue.add)
+        self.health = Health(self.queue, self.reflectors, self.rollcall, self.objects)
+        self.metrics.collect(self.health.metrics)
+        self.objects.subscribe(Dispatcher(self.objects, self.watches, self.queue))
+        self._configuration = configuration
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Serve probes, wait for the Lease, reconcile until told to stop. Raises LostError when the Lease is lost."""
+        runner = await self._serve()
+        self._handle_signals()
+        try:
+            await self._until_stopped(self._lead())
+        finally:
+            self._stop.set()
+            await self.election.release()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await runner.cleanup()
+            self.stores.close()
+            await self.client.close()
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run some work until it ends, or until a signal comes; then give it time to finish what is under way."""
+        task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not task.done():
+            log.info("stopping")
+            task.cancel()
+            await asyncio.wait({task}, timeout=_DRAIN_SECONDS)
+        with contextlib.suppress(asyncio.CancelledError):
+            if task.done():
+                task.result()
+
+    async def _lead(self) -> None:
+        await self.election.acquire()
+        self.client.guard = self.election.check
+        self.metrics.is_leader.set(1)
+        try:
+            await self._reconcile()
+        finally:
+            self.metrics.is_leader.set(0)
+
+    async def _reconcile(self) -> None:
+        keeping = self._background(self.election.keep(), "lease")
+        await self._first_view(keeping)
+        self.synced = True
+        log.info("reconciling %d objects", self.queue.schedule.depth())
+        working = asyncio.create_task(self.queue.run(self.reconciler.reconcile), name="queue")
+        self._background(self.rollcall.run(), "roll call")
+        try:
+            # Whatever of these ends, ends the process: none of them can do without the others.
+            await asyncio.wait({working, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+        for task in (working, *self._tasks):
+            if task.done() and not task.cancelled():
+                task.result()
+
+    async def _first_view(self, keeping: asyncio.Task[None]) -> None:
+        """Return once the store holds the whole cluster: a plan on half a view would make what is there already."""
+        self.health.start()
+        for reflector in self.reflectors:
+            self._background(reflector.run(), f"watch of {reflector.resource.plural}")
+        self._background(self.events.run(), "events")
+        viewing = asyncio.create_task(self._view())
+        try:
+            await asyncio.wait({viewing, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()
+            await viewing
+        finally:
+            viewing.cancel()
+
+    async def _view(self) -> None:
+        await self._wait_for_crds()
+        await self._start_kopf()
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
+        await self.rollcall.complete()
+
+    async def _wait_for_crds(self) -> None:
+        for resource in OURS:
+            while True:
+                try:
+                    async for _ in self.client.list(resource, self.process.scopes[0], metadata_only=True):
+                        break
+                    break
+                except errors.ApiError as error:
+                    log.warning("%s cannot be listed; are the CRDs installed? %s", resource.plural, error.message)
+                    await asyncio.sleep(_CRD_SECONDS)
+
+    async def _start_kopf(self) -> None:
+        ready = asyncio.Event()
+        namespaces = self.process.namespaces
+        self._background(
+            kopf.operator(
+                registry=trigger.registry(self.objects, self._configuration, self.rollcall.soon),
+                settings=trigger.settings(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                ready_flag=ready,
+            ),
+            "kopf",
+        )
+        await ready.wait()
+        # kopf has taken the signals for itself; this process has more to end than kopf.
+        self._handle_signals()
+
+    async def _serve(self) -> web.AppRunner:
+        endpoints = Endpoints(
+            objects=self.objects,
+            inbox=self.inbox,
+            tokens=auth.PodTokens(self.client),
+            rate=auth.Rate(),
+            metrics=self.metrics,
+            alert_token_file=self.process.alert_token_file,
+            accepts=lambda: self.synced and self.election.leading,
+            leader=lambda: leader_url(self.election.holder, self.process.identity, self.process.http_port),
+            unhealthy=self.health.trouble,
+        )
+        runner = web.AppRunner(endpoints.application(), access_log=None, shutdown_timeout=5)
+        await runner.setup()
+        await web.TCPSite(runner, self.process.http_host or None, self.process.http_port).start()
+        return runner
+
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        return task
+
+    def _handle_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+
+async def run(process: Process, planners: Mapping[str, Planner]) -> int:
+    """Run the operator; return the exit code."""
+    app = App(process, planners, await load_configuration(process.context))
+    try:
+        await app.run()
+    except LostError as error:
+        log.error("%s", error)  # noqa: TRY400 (no bug: another replica has taken over)
+        return 1
+    return 0

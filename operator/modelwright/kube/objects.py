@@ -1,0 +1,199 @@
+"""What this process knows of the cluster: our objects and their children, kept as bytes and found by owner.
+
+A decoded pod takes ten times the memory of its JSON, and a plan wants a copy of its own anyway; so objects are kept
+encoded and decoded when a plan looks at them (about 10 µs each).
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from modelwright.kube.resources import OURS
+from modelwright.plan.actions import Object
+from modelwright.plan.observed import OWNER_UID_LABEL
+
+_OUR_KINDS = frozenset(resource.kind for resource in OURS)
+_TOMBSTONES = 10_000
+
+
+class Key(NamedTuple):
+    """The address of an object."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(slots=True)
+class Record:
+    """One object as last seen."""
+
+    version: int
+    uid: str
+    owner: str | None
+    """UID of the object of ours that it belongs to."""
+    seen: float
+    """When the API server last said that it looks like this."""
+    raw: bytes
+    reason: str = ""
+    """Of our kinds: the reason of the Ready condition."""
+
+
+class Listener(Protocol):
+    """Told of every change: the object's address, the owner UID on its label, and whose reconcile made the change."""
+
+    def __call__(self, key: Key, owner: str | None, by: Key | None) -> None:
+        """Take note."""
+
+
+class Objects:
+    """A mapping of addresses to objects in which time only goes forward."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._records: dict[Key, Record] = {}
+        self._children: dict[str, dict[Key, None]] = {}
+        self._ours: dict[str, Key] = {}
+        # A response to a write may arrive after the watch has said that the object is gone.
+        self._gone: OrderedDict[str, int] = OrderedDict()
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call the listener after every change."""
+        self._listeners.append(listener)
+
+    def put(self, document: Object, by: Key | None = None) -> bool:
+        """Take in an object as the API server showed it; return whether it is news. An older state never wins.
+
+        `by` says whose reconcile wrote it: that one knows already.
+        """
+        metadata = document["metadata"]
+        key = Key(document["kind"], metadata["namespace"], metadata["name"])
+        # Resource versions are numbers that grow: what was common practice is promised since Kubernetes 1.35.
+        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        known = self._records.get(key)
+        if version <= self._gone.get(uid, -1) or (known is not None and version < known.version):
+            return False
+        if known is not None and (known.uid, known.version) == (uid, version):
+            known.seen = self._clock()
+            return False
+        if known is not None and known.uid != uid:
+            self._forget(key, known.version)
+        owner = (metadata.get("labels") or {}).get(OWNER_UID_LABEL)
+        if known is not None and known.owner != owner:
+            self._unlink(key, known.owner)
+        record = self._records[key] = Record(version, uid, owner, self._clock(), orjson.dumps(trim(document)))
+        if owner is not None:
+            self._children.setdefault(owner, {})[key] = None
+        if key.kind in _OUR_KINDS:
+            self._ours[uid] = key
+            record.reason = _ready_reason(document)
+        self._announce(key, owner, by)
+        return True
+
+    def remove(self, key: Key, uid: str, version: int = 0) -> bool:
+        """Forget one life of an object, gone since a resource version if that is known; return whether it was here."""
+        known = self._records.get(key)
+        if known is None or known.uid != uid:
+            self._bury(uid, version)
+            return False
+        self._forget(key, max(version, known.version))
+        self._announce(key, known.owner, None)
+        return True
+
+    def absent(
+        self, kind: str, namespace: str | None, present: Collection[tuple[Key, str]], version: int
+    ) -> list[tuple[Key, str]]:
+        """Return what a complete list of a kind, taken at a resource version, does not hold.
+
+        What is newer than the list does not count: it was written while the list was on its way.
+        """
+        return [
+            (key, record.uid)
+            for key, record in self._records.items()
+            if key.kind == kind
+            and (namespace is None or key.namespace == namespace)
+            and (key, record.uid) not in present
+            and record.version <= version
+        ]
+
+    def get(self, key: Key) -> Object | None:
+        """Return a copy of an object."""
+        record = self._records.get(key)
+        return None if record is None else orjson.loads(record.raw)
+
+    def record(self, key: Key) -> Record | None:
+        """Return what is known of an object without decoding it."""
+        return self._records.get(key)
+
+    def children(self, uid: str) -> dict[str, tuple[Object, ...]]:
+        """Return copies of the objects that carry an owner's UID, by kind, in the order of their names."""
+        found: dict[str, tuple[Object, ...]] = {}
+        for key in sorted(self._children.get(uid, ())):
+            found[key.kind] = (*found.get(key.kind, ()), orjson.loads(self._records[key].raw))
+        return found
+
+    def owner_key(self, uid: str) -> Key | None:
+        """Return the address of the object of ours with a UID."""
+        return self._ours.get(uid)
+
+    def keys(self, *kinds: str) -> Iterator[Key]:
+        """Return the addresses of all objects of some kinds, as they are now."""
+        return iter([key for key in self._records if key.kind in kinds])
+
+    def of_kind(self, kind: str) -> Iterable[Object]:
+        """Yield copies of all objects of a kind."""
+        for key in self.keys(kind):
+            document = self.get(key)
+            if document is not None:
+                yield document
+
+    def census(self) -> dict[tuple[str, str], int]:
+        """Return how many objects of our kinds there are, by kind and reason of Ready."""
+        counts: dict[tuple[str, str], int] = {}
+        for key in self._ours.values():
+            place = (key.kind, self._records[key].reason)
+            counts[place] = counts.get(place, 0) + 1
+        return counts
+
+    def _forget(self, key: Key, version: int) -> None:
+        record = self._records.pop(key)
+        self._bury(record.uid, version)
+        self._unlink(key, record.owner)
+        self._ours.pop(record.uid, None)
+
+    def _unlink(self, key: Key, owner: str | None) -> None:
+        siblings = self._children.get(owner or "")
+        if siblings is not None:
+            siblings.pop(key, None)
+            if not siblings:
+                del self._children[owner or ""]
+
+    def _bury(self, uid: str, version: int) -> None:
+        self._gone[uid] = max(version, self._gone.get(uid, 0))
+        if len(self._gone) > _TOMBSTONES:
+            self._gone.popitem(last=False)
+
+    def _announce(self, key: Key, owner: str | None, by: Key | None) -> None:
+        for listener in self._listeners:
+            listener(key, owner, by)
+
+
+def trim(document: Object) -> Object:
+    """Return an object without the bulk that no plan reads."""
+    slim = dict(document)
+    slim["metadata"] = {name: value for name, value in document["metadata"].items() if name != "managedFields"}
+    if document["kind"] == "Pod":
+        slim["spec"] = {"nodeName": document.get("spec", {}).get("nodeName")}
+    elif "template" in (spec := document.get("spec") or {}) and document["kind"] in ("Job", "Deployment"):
+        slim["spec"] = {**spec, "template": {"metadata": spec["template"].get("metadata", {})}}
+    return slim
+
+
+def _ready_reason(document: Object) -> str:
+    conditions = (document.get("status") or {}).get("conditions") or []
+    return next((str(entry["reason"]) for entry in conditions if entry["type"] == "Ready"), "")

@@ -1,0 +1,129 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from modelwright.kube import cache, errors
+from modelwright.kube.cache import Reflector
+from modelwright.kube.objects import Key, Objects
+from modelwright.kube.resources import JOB
+from tests.unit.kube.fake_api import Clock, child
+
+
+def job(name: str, version: int) -> dict[str, Any]:
+    document = child("Job", name, "owner")
+    document["metadata"] |= {"uid": f"uid-{name}", "resourceVersion": str(version)}
+    # As in a list: items do not say what they are.
+    return {key: value for key, value in document.items() if key not in ("apiVersion", "kind")}
+
+
+class Script:
+    """A client whose lists and watches are written down; then it waits for ever."""
+
+    def __init__(self, lists: Iterable[Any], watches: Iterable[Any]) -> None:
+        self.lists = list(lists)
+        self.watches = list(watches)
+        self.watched_from: list[str] = []
+        self.listed = 0
+        self.done = asyncio.Event()
+
+    async def list(self, *_: Any) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        if not self.lists:
+            self.done.set()
+            await asyncio.Event().wait()
+        entry = self.lists.pop(0)
+        if isinstance(entry, Exception):
+            raise entry
+        for page in entry[0]:
+            yield page, entry[1]
+        self.listed += 1
+
+    async def watch(self, *arguments: Any) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        self.watched_from.append(arguments[-1])
+        if not self.watches:
+            self.done.set()
+            await asyncio.Event().wait()
+        for event in self.watches.pop(0):
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_LONGEST_PAUSE", 0.0)
+
+
+async def follow(script: Script, objects: Objects, clock: Clock | None = None) -> Reflector:
+    again = Mock()
+    reflector = Reflector(script, JOB, None, objects, again, clock or Clock())
+    task = asyncio.create_task(reflector.run())
+    async with asyncio.timeout(5):
+        await script.done.wait()
+    task.cancel()
+    assert again.call_count == max(0, script.listed - 1)
+    return reflector
+
+
+def names(objects: Objects) -> list[str]:
+    return sorted(key.name for key in objects.keys("Job"))
+
+
+async def test_a_list_in_pages_and_the_events_after_it_are_taken_in() -> None:
+    objects = Objects()
+    script = Script(
+        [([[job("a", 1)], [job("b", 2)]], "5")],
+        [[("ADDED", job("c", 6)), ("DELETED", job("a", 7)), ("MODIFIED", job("b", 8))]],
+    )
+    reflector = await follow(script, objects)
+    assert reflector.synced.is_set()
+    assert names(objects) == ["b", "c"]
+    assert objects.record(Key("Job", "ns", "b")).version == 8
+    assert script.watched_from == ["5", "8"]
+
+
+async def test_after_its_place_is_lost_a_list_replaces_everything_and_the_lost_are_announced() -> None:
+    objects = Objects()
+    heard: list[Key] = []
+    script = Script(
+        [([[job("a", 1), job("b", 2)]], "5"), ([[job("b", 2), job("c", 9)]], "10")],
+        [[errors.Expired("too old", 410)]],
+    )
+    objects.subscribe(lambda key, owner, by: heard.append(key))
+    await follow(script, objects)
+    assert names(objects) == ["b", "c"]
+    assert heard.count(Key("Job", "ns", "a")) == 2
+
+
+async def test_a_list_does_not_undo_a_write_that_is_newer() -> None:
+    objects = Objects()
+    objects.put({**child("Job", "mine", "owner"), **job("mine", 20), "kind": "Job"})
+    await follow(Script([([[job("a", 1)]], "5")], []), objects)
+    assert names(objects) == ["a", "mine"]
+
+
+async def test_a_broken_stream_goes_on_where_it_was() -> None:
+    objects = Objects()
+    script = Script([([[]], "5")], [[("ADDED", job("a", 6)), errors.Unavailable("reset")], [("ADDED", job("b", 7))]])
+    await follow(script, objects)
+    assert script.watched_from == ["5", "6", "7"]
+    assert names(objects) == ["a", "b"]
+
+
+async def test_bookmarks_move_the_place_and_count_as_contact() -> None:
+    objects, clock = Objects(), Clock()
+    bookmark = {"metadata": {"resourceVersion": "42"}}
+    script = Script([([[]], "5")], [[("BOOKMARK", bookmark)]])
+    reflector = await follow(script, objects, clock)
+    assert script.watched_from[-1] == "42"
+    assert reflector.last_contact == clock.now
+    assert names(objects) == []
+
+
+async def test_an_api_server_that_is_away_is_tried_again_until_it_answers() -> None:
+    objects = Objects()
+    script = Script([errors.Unavailable("no"), errors.Rejected("forbidden", 403), ([[job("a", 1)]], "5")], [])
+    await follow(script, objects)
+    assert names(objects) == ["a"]

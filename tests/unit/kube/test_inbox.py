@@ -1,0 +1,77 @@
+import asyncio
+
+from modelwright.api.run import TrainingReport
+from modelwright.kube.inbox import REPORT_SECONDS, Inbox
+from modelwright.kube.objects import Key
+from modelwright.plan.observed import Alert
+from tests.unit.kube.fake_api import Clock
+
+KEY = Key("DriftPolicy", "ns", "p")
+ONE, TWO = Alert("1", "t1", {}), Alert("2", "t2", {})
+
+
+class Woken:
+    def __init__(self) -> None:
+        self.delays: list[float] = []
+
+    def __call__(self, key: Key, delay: float) -> None:
+        self.delays.append(delay)
+
+
+def test_a_report_wakes_its_object_at_once_and_many_reports_wake_it_rarely() -> None:
+    woken, clock = Woken(), Clock()
+    inbox = Inbox(woken, clock)
+    looks = set()
+    for _ in range(100):
+        inbox.report(KEY, "u", TrainingReport(attempt=1))
+        looks.add(clock.now + woken.delays[-1])
+        clock.now += 0.1
+    assert woken.delays[0] == 0
+    assert len(looks) <= 100 * 0.1 / REPORT_SECONDS + 2
+
+
+def test_the_last_report_is_kept_and_one_of_an_older_attempt_is_not() -> None:
+    inbox = Inbox(Woken(), Clock())
+    inbox.report(KEY, "u", TrainingReport(attempt=2, stage="Evaluating"))
+    inbox.report(KEY, "u", TrainingReport(attempt=1))
+    assert inbox.last_report("u").attempt == 2
+    assert inbox.last_report("other") is None
+
+
+async def test_alerts_wait_until_a_plan_that_saw_them_is_carried_out() -> None:
+    inbox = Inbox(Woken(), Clock())
+    first = inbox.submit(KEY, [ONE])
+    seen = inbox.alerts(KEY)
+    second = inbox.submit(KEY, [ONE, TWO])
+    inbox.handled(KEY, seen)
+    assert first.done()
+    assert not second.done()
+    assert inbox.alerts(KEY) == (TWO,)
+    inbox.handled(KEY, inbox.alerts(KEY))
+    assert second.done()
+    assert inbox.alerts(KEY) == ()
+
+
+async def test_the_same_alert_from_two_senders_is_one_alert() -> None:
+    inbox = Inbox(Woken(), Clock())
+    inbox.submit(KEY, [ONE])
+    inbox.submit(KEY, [ONE])
+    assert inbox.alerts(KEY) == (ONE,)
+
+
+async def test_an_alert_that_nobody_waits_for_any_more_is_dropped() -> None:
+    inbox = Inbox(Woken(), Clock())
+    first, second = inbox.submit(KEY, [ONE]), inbox.submit(KEY, [ONE, TWO])
+    inbox.withdraw(KEY, second)
+    assert inbox.alerts(KEY) == (ONE,)
+    inbox.withdraw(KEY, first)
+    assert inbox.alerts(KEY) == ()
+
+
+async def test_alerts_of_an_object_that_is_gone_are_dealt_with() -> None:
+    inbox = Inbox(Woken(), Clock())
+    future = inbox.submit(KEY, [ONE])
+    inbox.report(KEY, "u", TrainingReport(attempt=1))
+    inbox.forget(KEY, "u")
+    await asyncio.wait_for(future, 1)
+    assert inbox.last_report("u") is None
