@@ -1,0 +1,88 @@
+"""How a pod says why it gave up: one JSON document in its termination message."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from modelwright.api.run import PEER_LOST, TERMINATION_MESSAGE_FILE, Failure
+from modelwright.registry.errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+_MESSAGE_LIMIT = 2048
+_EXIT_FAILED = 1
+
+
+class RunError(Exception):
+    """The run cannot go on. `retryable` says whether another attempt could end differently."""
+
+    def __init__(self, reason: str, message: str, *, retryable: bool, exit_code: int = _EXIT_FAILED) -> None:
+        # All arguments go to Exception, so that the error survives being sent between processes.
+        super().__init__(reason, message, retryable, exit_code)
+        self.reason = reason
+        self.message = message
+        self.retryable = retryable
+        self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.reason, self.message, self.retryable, self.exit_code)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+class DataError(RunError):
+    """The data or the configuration is wrong; training again on the same changes nothing."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message, retryable=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return DataError, (self.reason, self.message)
+
+
+def _rebuild(reason: str, message: str, retryable: bool, exit_code: int) -> RunError:
+    return RunError(reason, message, retryable=retryable, exit_code=exit_code)
+
+
+def explain(error: BaseException) -> Failure:
+    """Return the failure that an exception stands for; what nobody foresaw may be retried."""
+    if isinstance(error, RunError):
+        return _failure(error.reason, error.message, retryable=error.retryable)
+    if isinstance(error, StoreError):
+        return _failure("StorageUnavailable", error.message, retryable=error.retryable)
+    if isinstance(error, MemoryError):
+        return _failure("OutOfMemory", "The process ran out of memory: raise workers.resources", retryable=True)
+    return _failure("TrainingError", f"{type(error).__name__}: {error}", retryable=True)
+
+
+def write_failure(failure: Failure, path: Path | None = None) -> None:
+    """Leave a failure where Kubernetes picks it up; a cause is never overwritten by what it caused in other processes.
+
+    A message that cannot be written is logged: the exit code still tells that the pod failed.
+    """
+    target = path or Path(TERMINATION_MESSAGE_FILE)
+    try:
+        if failure.reason == PEER_LOST and target.exists() and target.stat().st_size > 0:
+            return
+        target.write_text(failure.model_dump_json(by_alias=True))
+    except OSError as error:
+        logger.warning("the termination message could not be written: %s", error)
+
+
+def guarded(work: Callable[[], None], path: Path | None = None) -> int:
+    """Run a program and return its exit code; an error is logged and left as the termination message."""
+    try:
+        work()
+    except Exception as error:
+        failure = explain(error)
+        foreseen = isinstance(error, RunError | StoreError)
+        logger.log(logging.ERROR, "%s: %s", failure.reason, failure.message, exc_info=not foreseen)
+        write_failure(failure, path)
+        return error.exit_code if isinstance(error, RunError) else _EXIT_FAILED
+    return os.EX_OK
+
+
+def _failure(reason: str, message: str, *, retryable: bool) -> Failure:
+    return Failure(reason=reason, message=message[:_MESSAGE_LIMIT], retryable=retryable)

@@ -1,0 +1,1 @@
+"""The prediction server: one registered version, ONNX Runtime, a bare ASGI application."""

@@ -1,0 +1,161 @@
+"""The model card: one HTML page for people, readable by itself. All that it says is also in the JSON files."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+from modelwright.api.artifacts import ColumnKind, Lineage, Metrics, Reference, ReferenceColumn, Signature
+from modelwright.api.recipe import Task
+from modelwright.api.run import Comparison
+
+_METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "roc_auc": "ROC-AUC",
+    "log_loss": "Log-loss",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
+    "r2": "R²",
+}
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --bar: #2f6fde; --warn: #b7791f; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } .sub { opacity: .7; margin: 0; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .3rem .6rem; vertical-align: middle; }
+tr { border-bottom: 1px solid var(--line); } thead th { font-weight: 600; opacity: .7; } tbody th { font-weight: 400; }
+.tiles { display: flex; flex-wrap: wrap; gap: .75rem; }
+.tile { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; }
+.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.warning { border-left: 4px solid var(--warn); background: var(--soft); padding: .4rem .8rem; margin: .4rem 0; }
+svg { display: block; } rect { fill: var(--bar); } rect.missing { fill: var(--warn); }
+code { overflow-wrap: anywhere; }
+"""
+_BAR_HEIGHT = 24
+_BAR_WIDTH = 7
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card tells."""
+
+    model: str
+    version: int
+    created: str
+    signature: Signature
+    metrics: Metrics
+    reference: Reference
+    lineage: Lineage
+    comparison: Comparison | None
+    warnings: tuple[str, ...]
+
+
+def render(facts: Facts) -> str:
+    """Return the page. Everything that comes from users or their data is escaped."""
+    title = f"{facts.model} version {facts.version}"
+    sections = "".join((_results(facts), _warnings(facts.warnings), _columns(facts), _lineage(facts)))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head>\n<body>{_head(facts, title)}{sections}</body></html>\n"
+    )
+
+
+def _head(facts: Facts, title: str) -> str:
+    signature = facts.signature
+    what = f"predicts {signature.target} ({_answers(signature)}) from {len(signature.inputs)} columns"
+    return f'<h1>{escape(title)}</h1><p class="sub">{escape(what)} · {escape(facts.created)}</p>'
+
+
+def _answers(signature: Signature) -> str:
+    if signature.task is Task.REGRESSION:
+        return "a number"
+    shown = ", ".join(signature.classes[:5])
+    return shown + (f" and {len(signature.classes) - 5} more" if len(signature.classes) > 5 else "")
+
+
+def _results(facts: Facts) -> str:
+    tiles = "".join(
+        f'<div class="tile">{escape(_METRIC_NAMES.get(value.name, value.name))}<b>{value.value:.4g}</b></div>'
+        for value in facts.metrics.values
+    )
+    return (
+        f'<h2>Results on {facts.metrics.rows:,} held-out rows</h2><div class="tiles">{tiles}</div>'
+        f"{_comparison(facts.comparison)}"
+    )
+
+
+def _comparison(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    sentence = (
+        f"Beside version {comparison.incumbent_version}, which held alias {comparison.alias}: {comparison.metric} "
+        f"{comparison.candidate:.4g} against {comparison.incumbent:.4g} on the same rows. The improvement is "
+        f"{comparison.improvement:+.4g}, and with {comparison.confidence:.0%} confidence at least "
+        f"{comparison.lower_bound:+.4g}."
+    )
+    return f"<p>{escape(sentence)}</p>"
+
+
+def _warnings(warnings: Iterable[str]) -> str:
+    notes = "".join(f'<div class="warning">{escape(sentence)}</div>' for sentence in warnings)
+    return f"<h2>To look into</h2>{notes}" if notes else ""
+
+
+def _columns(facts: Facts) -> str:
+    rows = "".join(_column(column) for column in facts.reference.columns)
+    return (
+        f"<h2>Columns, over {facts.reference.rows:,} training rows</h2><table><thead><tr><th>Name</th><th>Kind</th>"
+        f"<th>Missing</th><th>Values</th><th>Distribution</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _column(column: ReferenceColumn) -> str:
+    share = column.counts[-1] / max(1, sum(column.counts))
+    return (
+        f"<tr><th>{escape(column.name)}</th><td>{column.kind}</td><td>{share:.1%}</td>"
+        f"<td>{escape(_values(column))}</td><td>{_bars(column)}</td></tr>"
+    )
+
+
+def _values(column: ReferenceColumn) -> str:
+    if column.kind is ColumnKind.CATEGORICAL:
+        return ", ".join(column.categories[:3]) + (", …" if len(column.categories) > 3 else "")
+    if not column.edges:
+        return "one value"
+    return f"80% within {column.edges[0]:.4g} … {column.edges[-1]:.4g}"
+
+
+def _bars(column: ReferenceColumn) -> str:
+    """Draw the counts of the bins; the last bar, in another colour, is what is missing."""
+    highest = max(1, *column.counts)
+    bars = []
+    for place, count in enumerate(column.counts):
+        height = round(count / highest * _BAR_HEIGHT, 1)
+        kind = ' class="missing"' if place == len(column.counts) - 1 else ""
+        top = _BAR_HEIGHT - height
+        bars.append(f'<rect{kind} x="{place * _BAR_WIDTH}" y="{top}" width="{_BAR_WIDTH - 1}" height="{height}"/>')
+    return f'<svg width="{len(bars) * _BAR_WIDTH}" height="{_BAR_HEIGHT}" aria-hidden="true">{"".join(bars)}</svg>'
+
+
+def _lineage(facts: Facts) -> str:
+    source, data = facts.lineage, facts.lineage.dataset
+    chosen = ", ".join(f"{name} {value}" for name, value in source.parameters.items())
+    split = f"{data.validation_fraction:g}, seed {data.split_seed}"
+    told = {
+        "Training job": f"{source.job} (attempt {source.attempt}, uid {source.job_uid})",
+        "Started by": source.trigger,
+        "Algorithm": f"{source.algorithm}: {chosen}",
+        "Data": data.uri,
+        "Data digest": data.digest,
+        "Rows": f"{data.rows:,}, of them {data.validation_rows:,} held out ({split})",
+        "Parent": f"version {source.parent_version}" if source.parent_version is not None else "",
+        "Image": source.image,
+        "Modelwright": source.modelwright,
+    }
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td><code>{escape(text)}</code></td></tr>" for name, text in told.items() if text
+    )
+    return f"<h2>Where it comes from</h2><table><tbody>{rows}</tbody></table>"

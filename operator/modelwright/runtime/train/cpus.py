@@ -1,0 +1,21 @@
+"""How many threads are worth starting: what the container may use, not what the machine has."""
+
+import os
+from pathlib import Path
+
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def available_cpus(limit_file: Path = _CGROUP_LIMIT) -> int:
+    """Return the number of CPUs of this container, rounded up, at least 1 (cgroup v2: `quota period`, or `max`).
+
+    OMP_NUM_THREADS lowers it: so Ray tells a process its share where several train side by side.
+    """
+    usable = len(os.sched_getaffinity(0))
+    try:
+        quota, period = limit_file.read_text().split()
+        limit = usable if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError):
+        limit = usable
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(usable, limit, int(share) if share.isdecimal() else usable))

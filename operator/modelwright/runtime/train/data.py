@@ -1,0 +1,101 @@
+"""Reading a data set from S3: which objects it is made of, and what is in them."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from modelwright.api.trainingjob import DataFormat, Dataset
+from modelwright.registry.store import Entry, ObjectStore
+from modelwright.runtime.failure import DataError
+from modelwright.runtime.train.columns import Table, gather
+
+_ENDINGS = {DataFormat.CSV: (".csv", ".csv.gz"), DataFormat.PARQUET: (".parquet", ".pq")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The objects of a data set, as they lie there now."""
+
+    store: ObjectStore
+    entries: tuple[Entry, ...]
+    format: DataFormat
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names and ETags: it changes when any object changes."""
+        lines = "".join(f"{entry.key}\t{entry.etag}\n" for entry in self.entries)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def find_source(storage: ObjectStore, dataset: Dataset) -> Source:
+    """Return the objects that a data set names. Raises `DataError` DatasetNotFound or DataInvalid."""
+    folder, _, name = dataset.uri.rpartition("/")
+    if name and folder.count("/") < 2:
+        folder, name = dataset.uri, ""
+    store = storage.at(folder)
+    if name:
+        found = tuple(entry for entry in store.list(name) if entry.key == name)
+    else:
+        found = tuple(entry for entry in store.list("") if entry.size and _format_of(entry.key))
+    if not found:
+        raise DataError("DatasetNotFound", f"There is nothing to read at {dataset.uri}: check dataset.uri")
+    chosen = dataset.format or _guess(dataset.uri, found)
+    kept = found if name else tuple(entry for entry in found if _format_of(entry.key) is chosen)
+    if not kept:
+        raise DataError("DatasetNotFound", f"There are no {chosen} files below {dataset.uri}")
+    return Source(store, kept, chosen)
+
+
+def read(source: Source, cache: Path) -> Table:
+    """Download the objects of a data set and return their rows, in the order of their names.
+
+    Raises `DataError` DataInvalid when a file cannot be read.
+    """
+    tables = []
+    for number, entry in enumerate(source.entries):
+        path = cache / f"{number:06d}-{Path(entry.key).name}"
+        source.store.download(entry.key, path)
+        tables.append(_read_file(path, source.format, source.store.locate(entry.key)))
+        path.unlink()
+    return gather(tables, source.digest)
+
+
+def _read_file(path: Path, format_: DataFormat, uri: str) -> Any:
+    reader: Callable[[Path], Any] = _read_csv if format_ is DataFormat.CSV else pyarrow.parquet.read_table
+    try:
+        table = reader(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError("DataInvalid", f"{uri} cannot be read as {format_}: {_without_values(error)}") from error
+    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if repeated:
+        raise DataError("DataInvalid", f"{uri} has more than one column named {min(repeated)}")
+    return table
+
+
+def _read_csv(path: Path) -> Any:
+    return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+
+
+def _without_values(error: Exception) -> str:
+    """Return what a parser complains of without the row that it quotes: rows do not belong in a status."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", text)[:200]
+
+
+def _format_of(key: str) -> DataFormat | None:
+    return next((format_ for format_, endings in _ENDINGS.items() if key.lower().endswith(endings)), None)
+
+
+def _guess(uri: str, entries: tuple[Entry, ...]) -> DataFormat:
+    formats = {_format_of(entry.key) for entry in entries}
+    only = next(iter(formats))
+    if len(formats) > 1 or only is None:
+        raise DataError("DataInvalid", f"The format of {uri} cannot be told from the file names: set dataset.format")
+    return only

@@ -1,0 +1,99 @@
+"""The same run under Ray: this process drives, Ray Train's workers do what torchrun's processes do.
+
+Ray brings the workers together and takes their errors home. Checkpoints, results and versions are ours, on S3, exactly
+as under torchrun, so a job may change its framework between two attempts; nothing of Ray's is kept.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import ray
+from ray.exceptions import RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+from modelwright.api.run import PEER_LOST, Run
+from modelwright.registry.errors import StoreError
+from modelwright.runtime.failure import RunError
+from modelwright.runtime.train import main
+
+GPU = "nvidia.com/gpu"
+# Enough to be placed by, and never too much for a pod with a small CPU limit: one worker a node is what matters.
+_SOME_CPU = 0.01
+
+
+def drive(run: Run) -> None:
+    """Run the workers of a job on the Ray cluster of this gang and wait for them. Raises `RunError` or `StoreError`."""
+    ray.init(address="auto", log_to_driver=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ray-train-") as storage:
+            fit(run, storage)
+    finally:
+        ray.shutdown()
+
+
+def fit(run: Run, storage: str) -> None:
+    """Run the workers on the cluster that this process is connected to. `storage` is for Ray's own bookkeeping."""
+    scaling = scaling_of(run)
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"run": run.model_dump_json(by_alias=True)},
+        torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
+        scaling_config=scaling,
+        # A new attempt of the gang is the operator's decision; Ray makes none of its own.
+        run_config=RunConfig(
+            name=f"{run.uid}-{run.attempt}", storage_path=storage, failure_config=FailureConfig(max_failures=0)
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise _root(error) from error
+
+
+def scaling_of(run: Run) -> ScalingConfig:
+    """Return one worker a pod, or one a GPU where pods have them; training starts when all can."""
+    workers = run.training.workers
+    gpus = int(workers.resources.limits.get(GPU, 0))
+    if gpus:
+        return ScalingConfig(num_workers=workers.replicas * gpus, use_gpu=True)
+    return ScalingConfig(
+        num_workers=workers.replicas, resources_per_worker={"CPU": _SOME_CPU}, placement_strategy="STRICT_SPREAD"
+    )
+
+
+def _work(config: dict[str, str]) -> None:
+    main.execute(Run.model_validate_json(config["run"]))
+
+
+def _root(error: Exception) -> Exception:
+    """Return what a worker failed of itself, before what the others failed of because of it."""
+    failures: list[Exception] = [error]
+    if isinstance(error, WorkerGroupError):
+        failures = list(error.worker_failures.values())
+    known = [cause for failure in failures for cause in _causes(failure)]
+    ours: list[RunError | StoreError] = [cause for cause in known if isinstance(cause, RunError | StoreError)]
+    ours.sort(key=lambda cause: (cause.retryable, isinstance(cause, RunError) and cause.reason == PEER_LOST))
+    if ours:
+        return ours[0]
+    if any(isinstance(cause, RayError) for cause in known):
+        return RunError(PEER_LOST, "A Ray worker or its node was lost", retryable=True)
+    return error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it was made from: Ray wraps what workers raise."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [current.__cause__, current.__context__, *_wrapped(current)]
+
+
+def _wrapped(error: BaseException) -> Iterable[BaseException]:
+    return [value for value in vars(error).values() if isinstance(value, BaseException)]

@@ -1,0 +1,105 @@
+"""The processes that train together, as seen from one of them.
+
+A process alone is a group of one: it needs no network, and does not wait for torch to be imported.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from modelwright.api.run import PEER_LOST
+from modelwright.runtime.failure import RunError
+
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+# What gloo and NCCL say when the other end has gone; they raise nothing more specific than RuntimeError.
+_PEER_WORDS = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl", "socket", "timed out")
+
+
+@dataclass(frozen=True)
+class World:
+    """A group of `size` processes."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+    @property
+    def leads(self) -> bool:
+        """Rank 0 decides, saves, reports, evaluates and registers."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Return the sums over all processes."""
+        if self.size == 1:
+            return list(values)
+        import torch
+
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        with lost_peers():
+            torch.distributed.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def agree(self, value: Any) -> Any:
+        """Return rank 0's value, which must be JSON, on every rank."""
+        if self.size == 1:
+            return value
+        import torch
+
+        body = json.dumps(value).encode() if self.leads else b""
+        (length,) = self.sum([float(len(body))])
+        buffer = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+        if self.leads:
+            buffer = torch.frombuffer(bytearray(body), dtype=torch.uint8).to(self.device)
+        with lost_peers():
+            torch.distributed.broadcast(buffer, src=0)
+        return json.loads(bytes(buffer.cpu().tolist()))
+
+
+@contextmanager
+def lost_peers() -> Iterator[None]:
+    """Turn a broken connection to another process into `RunError` PeerLost."""
+    try:
+        yield
+    except RuntimeError as error:
+        # torch's own errors of this kind are RuntimeErrors too.
+        text = f"{type(error).__module__} {error}".lower()
+        if any(word in text for word in ("torch.distributed", *_PEER_WORDS)):
+            raise RunError(PEER_LOST, "The connection to another worker broke", retryable=True) from error
+        raise
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Join the group that torchrun or Ray has prepared in the environment, and leave it in the end."""
+    if "RANK" not in os.environ:
+        yield World(device=_device())
+        return
+    import torch.distributed as dist
+
+    device = _device()
+    if dist.is_initialized():  # by Ray Train, which also takes it down
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+        return
+    with lost_peers():
+        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_COLLECTIVE_TIMEOUT)
+    yield World(dist.get_rank(), dist.get_world_size(), device)
+    # Not after an error: with a peer gone, taking the group down can hang, and the process ends anyway.
+    dist.destroy_process_group()
+
+
+def _device() -> str:
+    """Return this process's GPU, if the pod has any; a look at the device files spares most pods an import."""
+    if not Path("/dev/nvidiactl").exists():
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    torch.cuda.set_device(device)
+    return device

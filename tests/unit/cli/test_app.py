@@ -1,0 +1,79 @@
+"""`modelwright` in a terminal, over a registry in memory."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from modelwright.api.artifacts import Metrics
+from modelwright.api.trainingjob import MetricValue
+from modelwright.cli.app import app
+from modelwright.registry.aliases import move_alias, read_alias
+from modelwright.registry.store import ObjectStore
+from modelwright.registry.versions import register
+from tests.unit.registry.fake_s3 import FakeS3, memory_store
+
+_MOMENT = "2026-11-23T10:00:00Z"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """Two versions of the model `churn`; version 1 is champion."""
+    store = memory_store(FakeS3())
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(b"graph" * number)
+        metrics = Metrics(rows=100, values=(MetricValue(name="accuracy", value=0.9 + number / 100),))
+        (folder / "metrics.json").write_text(metrics.model_dump_json(by_alias=True))
+        register(store, model="churn", namespace="ns", job_uid=f"job-{number}", directory=folder, created=_MOMENT)
+    move_alias(store, "churn", "champion", 1, None, "test", "first", _MOMENT)
+    monkeypatch.setattr("modelwright.cli.app.open_store", lambda _: store)
+    return store
+
+
+def run(*words: str) -> tuple[int, str]:
+    answer = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*words, "--storage", "s3://bucket/base"])
+    return answer.exit_code, answer.output
+
+
+def test_models_are_listed_with_their_newest_version_and_aliases(store: ObjectStore) -> None:
+    code, printed = run("models")
+    assert code == 0
+    assert printed.splitlines()[1].split() == ["churn", "2", "champion=1"]
+
+
+def test_versions_show_who_holds_which_alias_and_how_good_they_are(store: ObjectStore) -> None:
+    _, printed = run("versions", "churn")
+    first, second = printed.splitlines()[1:3]
+    assert "champion" in first
+    assert "accuracy 0.91" in first
+    assert "champion" not in second
+    assert "accuracy 0.92" in second
+
+
+def test_a_version_is_fetched_whole(store: ObjectStore, tmp_path: Path) -> None:
+    code, _ = run("get", "churn", "2", str(tmp_path / "out"))
+    assert code == 0
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == b"graphgraph"
+
+
+def test_promote_moves_the_alias_and_says_where_it_came_from(store: ObjectStore) -> None:
+    code, printed = run("promote", "churn", "2", "--reason", "v1 answers too slowly")
+    assert code == 0
+    assert "it came from version 1" in printed
+    found = read_alias(store, "churn", "champion")
+    assert found is not None
+    assert (found[0].version, found[0].reason) == (2, "v1 answers too slowly")
+
+
+def test_an_alias_cannot_be_moved_to_what_does_not_exist(store: ObjectStore) -> None:
+    code, printed = run("promote", "churn", "7")
+    assert code == 1
+    assert "no complete version 7 of model churn" in printed
+
+
+def test_a_storage_that_is_no_uri_is_one_sentence() -> None:
+    answer = CliRunner().invoke(app, ["models", "--storage", "bucket/base"])
+    assert answer.exit_code == 1
+    assert "is not of the form s3://bucket/prefix" in answer.output.replace("\n", "")

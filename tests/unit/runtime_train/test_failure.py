@@ -1,0 +1,66 @@
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from modelwright.api.run import PEER_LOST
+from modelwright.registry.errors import StoreError
+from modelwright.runtime.failure import DataError, RunError, explain, guarded, write_failure
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "retryable", "code"),
+    [
+        (DataError("ColumnNotFound", "no column x"), "ColumnNotFound", False, 1),
+        (RunError("Terminated", "asked", retryable=True, exit_code=143), "Terminated", True, 143),
+        (StoreError("no bucket", retryable=False), "StorageUnavailable", False, 1),
+        (MemoryError(), "OutOfMemory", True, 1),
+        (KeyError("x"), "TrainingError", True, 1),
+    ],
+)
+def test_what_went_wrong_is_left_for_kubernetes(
+    tmp_path: Path, error: BaseException, reason: str, retryable: bool, code: int
+) -> None:
+    path = tmp_path / "message"
+    assert guarded(lambda: raising(error), path) == code
+    written = json.loads(path.read_text())
+    assert (written["reason"], written["retryable"]) == (reason, retryable)
+
+
+def test_success_leaves_nothing(tmp_path: Path) -> None:
+    assert guarded(lambda: None, tmp_path / "message") == 0
+    assert not (tmp_path / "message").exists()
+
+
+def test_a_lost_peer_never_hides_the_cause(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    lost = explain(RunError(PEER_LOST, "gone", retryable=True))
+    write_failure(lost, path)
+    assert PEER_LOST in path.read_text()
+    write_failure(explain(DataError("DataInvalid", "bad")), path)
+    write_failure(lost, path)
+    assert "DataInvalid" in path.read_text()
+
+
+def test_a_long_message_fits_the_termination_message(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    guarded(lambda: raising(ValueError("x" * 100_000)), path)
+    assert len(path.read_bytes()) < 4096
+
+
+def test_a_place_that_cannot_be_written_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    assert guarded(lambda: raising(KeyError("x")), tmp_path / "no" / "folder") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("A", "b"), RunError("A", "b", retryable=True, exit_code=143), StoreError("b", retryable=False)]
+)
+def test_errors_survive_the_way_from_a_ray_worker(error: RunError | StoreError) -> None:
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+    assert type(copy) is type(error)
+    assert (str(copy), copy.retryable) == (str(error), error.retryable)

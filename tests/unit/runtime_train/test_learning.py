@@ -1,0 +1,141 @@
+"""The loop around a trainer, with a trainer that only counts."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from modelwright.api.run import TrainingReport
+from modelwright.registry.store import ObjectStore
+from modelwright.runtime.failure import RunError
+from modelwright.runtime.report import Reporter
+from modelwright.runtime.train.checkpoints import CheckpointStore
+from modelwright.runtime.train.learning import Learnt, Surroundings, learn, report
+from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop
+from modelwright.runtime.train.world import World
+from tests.unit.registry.fake_s3 import memory_store
+from tests.unit.runtime_train.runs import run_of
+
+
+@dataclass
+class Counter:
+    """A trainer whose state is the list of steps that it has done."""
+
+    total_steps: int = 20
+    steps_per_epoch: int = 4
+    step: int = 0
+    done: list[int] = field(default_factory=list)
+    stop_at: int = -1
+    nan_at: int = -1
+    stop: Stop = field(default_factory=Stop)
+
+    def advance(self, stop: bool = False) -> bool:
+        self.step += 1
+        self.done.append(self.step)
+        if self.step == self.stop_at:
+            self.stop.request()
+        return stop
+
+    @property
+    def loss(self) -> float:
+        return math.nan if self.step == self.nan_at or not self.done else 1 / self.step
+
+    def capture(self) -> Callable[[], dict[str, bytes]]:
+        text = ",".join(map(str, self.done)).encode()
+        return lambda: {"done": text}
+
+    def restore(self, step: int, files: dict[str, bytes]) -> None:
+        self.step = step
+        self.done = [int(number) for number in files["done"].split(b",")]
+
+    def scores(self, features: Any) -> Any:
+        raise AssertionError
+
+    graph = weights = scores
+
+
+class Collected(Reporter):
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.reports: list[Any] = []
+
+    def send(self, report: Any) -> None:
+        self.reports.append(report)
+
+
+class Ticks:
+    """A clock that moves by a second at each look."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        self.time += 1
+        return self.time
+
+
+def around(trainer: Counter, attempt: int = 1) -> Surroundings:
+    run = run_of(attempt, checkpoint={"everySeconds": 10})
+    return Surroundings(run, World(), trainer.stop, Collected(), Ticks())
+
+
+def train(trainer: Counter, store: ObjectStore, attempt: int = 1) -> tuple[Learnt, list[TrainingReport]]:
+    surroundings = around(trainer, attempt)
+    learnt = learn(trainer, CheckpointStore(store, surroundings.run, "same"), surroundings)
+    return learnt, surroundings.reporter.reports  # type: ignore[attr-defined]
+
+
+def test_it_trains_to_the_end_and_saves_on_the_timer_and_last() -> None:
+    store = memory_store()
+    learnt, reports = train(Counter(), store)
+    assert learnt.checkpoint is not None
+    assert learnt.checkpoint.step == 20
+    assert learnt.resumed_from_step is None
+    saved = {r.checkpoint.step for r in reports if r.checkpoint}
+    assert saved
+    assert all(0 < step < 20 for step in saved)
+
+
+def test_reports_tell_step_epoch_loss_and_time_left() -> None:
+    _, reports = train(Counter(), memory_store())
+    first, last = reports[0].progress, reports[-1].progress
+    assert first is not None
+    assert last is not None
+    assert (first.step, first.epoch, first.epochs, first.total_steps) == (1, 1, 5, 20)
+    assert last.loss == pytest.approx(1 / last.step)
+    assert last.eta_seconds is not None
+    assert first.eta_seconds is not None
+    assert last.eta_seconds < first.eta_seconds
+
+
+def test_a_new_attempt_goes_on_where_the_last_checkpoint_is() -> None:
+    store = memory_store()
+    first = Counter(stop_at=7)
+    with pytest.raises(RunError) as caught:
+        train(first, store)
+    assert caught.value.reason == "Terminated"
+    assert caught.value.retryable
+    assert caught.value.exit_code == EXIT_TERMINATED == 143
+    second = Counter()
+    learnt, reports = train(second, store, attempt=2)
+    assert learnt.resumed_from_step == first.step == 8
+    assert second.done == list(range(1, 21))
+    assert {r.resumed_from_step for r in reports} == {8}
+
+
+def test_an_attempt_after_training_has_nothing_to_train() -> None:
+    store = memory_store()
+    train(Counter(), store)
+    again = Counter()
+    learnt, _ = train(again, store, attempt=2)
+    assert again.done == list(range(1, 21))
+    assert report(run_of(2), learnt, "Evaluating").progress is not None
+
+
+def test_a_loss_that_is_no_number_ends_it_without_a_retry() -> None:
+    with pytest.raises(RunError, match="lower the learning rate") as caught:
+        train(Counter(nan_at=20), memory_store())
+    assert caught.value.reason == "Diverged"
+    assert not caught.value.retryable

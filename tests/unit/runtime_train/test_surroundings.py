@@ -1,0 +1,85 @@
+"""What a process finds out about the place that it runs in."""
+
+import os
+import signal
+import socket
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from modelwright.api.run import PEER_LOST
+from modelwright.runtime.failure import RunError
+from modelwright.runtime.train.cpus import available_cpus
+from modelwright.runtime.train.stop import Stop
+from modelwright.runtime.train.world import World, joined, lost_peers
+
+
+@pytest.mark.parametrize(
+    ("limit", "cpus"), [("50000 100000", 1), ("100000 100000", 1), ("max 100000", None), ("?", None)]
+)
+def test_a_container_counts_its_own_cpus(tmp_path: Path, limit: str, cpus: int | None) -> None:
+    path = tmp_path / "cpu.max"
+    path.write_text(limit)
+    usable = len(os.sched_getaffinity(0))
+    assert available_cpus(path) == (cpus or usable)
+
+
+def test_without_a_limit_all_cpus_are_ours(tmp_path: Path) -> None:
+    assert available_cpus(tmp_path / "none") == len(os.sched_getaffinity(0))
+
+
+def test_sigterm_is_a_request() -> None:
+    stop = Stop()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        stop.listen()
+        assert not stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    "text", ["[../pair.cc:534] Connection closed by peer [10.0.0.1]:123", "NCCL error", "Broken pipe"]
+)
+def test_a_broken_connection_is_a_lost_peer(text: str) -> None:
+    with pytest.raises(RunError) as caught, lost_peers():
+        raise RuntimeError(text)
+    assert caught.value.reason == PEER_LOST
+    assert caught.value.retryable
+
+
+def test_another_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), lost_peers():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_a_process_alone_agrees_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with joined() as world:
+        assert world == World()
+        assert world.leads
+        assert world.sum([1.0, 2.0]) == [1.0, 2.0]
+        assert world.agree({"step": 3}) == {"step": 3}
+
+
+@pytest.mark.timeout(300)  # two processes, and each imports torch
+def test_ranks_agree_on_what_rank_0_says() -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        answers = list(pool.map(_member, range(2), [_free_port()] * 2))
+    assert answers == [([0, "né"], [3.0, 1.0])] * 2
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _member(rank: int, port: int) -> tuple[object, list[float]]:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with joined() as world:
+        return world.agree([rank, "né"]), world.sum([rank + 1.0, float(rank)])

@@ -1,0 +1,154 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from modelwright.runtime.train.candidate import train_candidate
+from modelwright.runtime.train.loop import NetworkTrainer
+from modelwright.runtime.train.problem import Split
+from modelwright.runtime.train.recipes import begin, fingerprint, parameters
+from modelwright.runtime.train.trainer import Trainer
+from modelwright.runtime.train.world import World
+from tests.unit.runtime_train.tables import DATASET, cancer, diabetes, recipe_for, split_of
+
+RECIPE = recipe_for("Classification", "diagnosis")
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return split_of(cancer(), RECIPE)
+
+
+def advance(trainer: Trainer, steps: int) -> Trainer:
+    for _ in range(steps):
+        trainer.advance()
+    return trainer
+
+
+def features(split: Split) -> Any:
+    return begin(split, RECIPE, World())[0].transform(split.held_out.features)
+
+
+def test_a_resumed_network_ends_exactly_where_an_uninterrupted_one_does(split: Split) -> None:
+    whole = advance(begin(split, RECIPE, World())[1], 25)
+    first = advance(begin(split, RECIPE, World())[1], 11)
+    second = begin(split, RECIPE, World())[1]
+    second.restore(first.step, first.capture()())
+    advance(second, 14)
+    assert second.step == whole.step == 25
+    assert (second.scores(features(split)) == whole.scores(features(split))).all()
+
+
+def test_resumed_trees_keep_what_they_had_and_reach_the_same_number(split: Split) -> None:
+    recipe = recipe_for("Classification", "diagnosis", "LightGBM")
+    preprocessor, first = begin(split, recipe, World())
+    advance(first, 10)
+    second = begin(split, recipe, World())[1]
+    second.restore(first.step, first.capture()())
+    while second.step < second.total_steps:
+        second.advance()
+    whole = advance(begin(split, recipe, World())[1], 30)
+    rows = preprocessor.transform(split.held_out.features)
+    assert second.weights()["model.txt"].count(b"\nTree=") == 30
+    assert second.scores(rows) == pytest.approx(whole.scores(rows), abs=0.05)
+
+
+def test_trees_that_were_complete_stay_as_they_are(split: Split) -> None:
+    recipe = recipe_for("Classification", "diagnosis", "LightGBM")
+    first = advance(begin(split, recipe, World())[1], 30)
+    second = begin(split, recipe, World())[1]
+    second.restore(30, first.capture()())
+    assert second.step == 30
+    assert second.weights()["model.txt"].count(b"\nTree=") == 30
+
+
+def test_a_captured_state_does_not_change_with_further_steps(split: Split) -> None:
+    trainer = advance(begin(split, RECIPE, World())[1], 3)
+    files = trainer.capture()
+    before = files()
+    advance(trainer, 3)
+    assert files() == before
+
+
+def test_every_row_is_seen_once_an_epoch(split: Split) -> None:
+    trainer = begin(split, RECIPE, World())[1]
+    assert isinstance(trainer, NetworkTrainer)
+    seen: list[int] = []
+    for _ in range(trainer.steps_per_epoch):
+        seen += trainer._batch().tolist()
+        trainer.step += 1
+    assert sorted(seen) == list(range(len(split.train)))
+
+
+def test_regression_learns_in_the_targets_own_unit() -> None:
+    recipe = recipe_for("Regression", "target", epochs=60, learning_rate=0.01)
+    split = split_of(diabetes(), recipe)
+    measured = train_candidate(split, recipe)
+    spread = float(split.held_out.target.std())
+    assert measured["rmse"] < 0.95 * spread
+    assert measured["r2"] > 0.2
+
+
+def test_the_learning_rate_falls_to_zero(split: Split) -> None:
+    trainer = begin(split, RECIPE, World())[1]
+    assert isinstance(trainer, NetworkTrainer)
+    assert trainer._learning_rate() == RECIPE.neural_network.learning_rate
+    trainer.step = trainer.total_steps
+    assert trainer._learning_rate() == pytest.approx(0)
+
+
+def test_weights_are_kept_without_the_optimizer(split: Split) -> None:
+    trainer = advance(begin(split, RECIPE, World())[1], 1)
+    tensors = safetensors.numpy.load(trainer.weights()["weights.safetensors"])
+    assert {name.split(".")[1] for name in tensors} == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("algorithm", ["NeuralNetwork", "LightGBM"])
+def test_a_candidate_tells_its_metrics_after_each_epoch(split: Split, algorithm: str) -> None:
+    recipe = recipe_for("Classification", "diagnosis", algorithm, epochs=15, learning_rate=0.01)
+    told: list[tuple[int, dict[str, float]]] = []
+    final = train_candidate(split, recipe, lambda epoch, measured: told.append((epoch, measured)))
+    assert [epoch for epoch, _ in told] == list(range(1, len(told) + 1))
+    assert len(told) == 15
+    assert told[-1][1] == final
+    assert final["accuracy"] > 0.9
+    assert final["log_loss"] < told[0][1]["log_loss"]
+
+
+def test_a_candidate_can_be_stopped_from_outside(split: Split) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def stop(epoch: int, measured: dict[str, float]) -> None:
+        if epoch == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        train_candidate(split, RECIPE, stop)
+
+
+def test_a_candidate_that_diverges_is_nan_and_no_error(split: Split) -> None:
+    recipe = recipe_for("Classification", "diagnosis", epochs=30, learning_rate=10.0, hidden_layers=16)
+    recipe = recipe.model_copy(
+        update={"neural_network": recipe.neural_network.model_copy(update={"learning_rate": 1e30})}
+    )
+    assert all(math.isnan(value) for value in train_candidate(split, recipe).values())
+
+
+def test_the_fingerprint_follows_data_and_recipe(split: Split) -> None:
+    same = fingerprint(split, RECIPE, DATASET)
+    assert same == fingerprint(split_of(cancer(), RECIPE), RECIPE, DATASET)
+    assert same != fingerprint(split, recipe_for("Classification", "diagnosis", epochs=6), DATASET)
+    assert same != fingerprint(split, RECIPE, DATASET.model_copy(update={"split_seed": 1}))
+
+
+def test_lineage_names_the_parameters_of_the_chosen_algorithm() -> None:
+    assert parameters(recipe_for("Regression", "y", "LightGBM"))["numTrees"] == 30
+    assert parameters(RECIPE)["epochs"] == 5
+
+
+def test_estimates_and_targets_share_their_type() -> None:
+    split = split_of(diabetes(), recipe_for("Regression", "target"))
+    assert split.train.target.dtype == np.float32
