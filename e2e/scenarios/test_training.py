@@ -1,0 +1,210 @@
+"""TrainingJob: from rows on S3 to a registered version, through what happens to pods on the way."""
+
+import hashlib
+import time
+
+import pytest
+
+from e2e.scenarios import specs
+from e2e.scenarios.conftest import Data
+from e2e.scenarios.space import Space
+from e2e.scenarios.waiting import eventually
+from e2e.support.models import Models
+from e2e.support.resources import Object, condition, is_ready, reason
+
+_JOBS = "trainingjobs"
+_LONG = 100
+"""Steps that take a gang of two some twenty seconds: long enough to be interrupted twice."""
+_FILES = {"model.onnx", "weights.safetensors", "signature.json", "metrics.json", "reference.json", "lineage.json"}
+# The worker is the child of torchrun, which is process 1 of the container.
+_KILL_WORKER = """
+import os, signal
+for child in open("/proc/1/task/1/children").read().split():
+    os.kill(int(child), signal.SIGKILL)
+"""
+_ALL_REDUCE = """
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.tensor([dist.get_rank() + 1.0])
+dist.all_reduce(total)
+print("sum over", dist.get_world_size(), "pods:", total.item())
+dist.destroy_process_group()
+"""
+
+
+def _saved(job: Object) -> bool:
+    return reason(job) == "Training" and job["status"].get("checkpoint", {}).get("step", 0) > 0
+
+
+def _ended(job: Object) -> bool:
+    return condition(job, "Succeeded").get("status") in ("True", "False")
+
+
+def test_two_pods_turn_rows_on_s3_into_a_registered_version(
+    gang: Space, champion: Object, models: Models, data: Data
+) -> None:
+    status = champion["status"]
+    assert status["model"] == {"name": specs.MODEL, "version": 1, "uri": models.uri(specs.MODEL, 1)}
+    assert status["restarts"] == 0
+    assert {entry["name"] for entry in status["metrics"]} >= {"accuracy", "roc_auc"}
+    assert status["promotion"]["outcome"] == "Promoted"
+    assert models.holder(specs.MODEL) == 1
+
+    manifest = models.manifest(specs.MODEL, 1)
+    assert set(manifest.files) >= _FILES | {"card.html"}
+    for name, described in manifest.files.items():
+        assert hashlib.sha256(models.file(specs.MODEL, 1, name)).hexdigest() == described.sha256, name
+    lineage = models.lineage(specs.MODEL, 1)
+    assert (lineage.job, lineage.job_uid) == ("e2e-gang/flights", champion["metadata"]["uid"])
+    assert lineage.dataset.uri == data.winter
+    assert b"<html" in models.file(specs.MODEL, 1, "card.html")
+
+
+def test_a_job_is_followed_with_kubectl_alone(gang: Space, champion: Object) -> None:
+    went = gang.journal.reasons(_JOBS, "flights")
+    assert [word for word in went if word in ("Starting", "Training", "Succeeded")] == went[-3:] or "Evaluating" in went
+    steps = [
+        entry.object["status"].get("progress", {}).get("step") for entry in gang.journal.entries(_JOBS, "flights")[1:]
+    ]
+    assert len({step for step in steps if step}) > 1, "progress was not seen while it ran"
+    printed = gang.printed("tj", "flights")
+    assert (printed["STATUS"], printed["MODEL"], printed["VERSION"]) == ("Succeeded", specs.MODEL, "1")
+    assert ("Normal", "Succeeded") in [entry[:2] for entry in gang.events("flights")]
+    assert {pod["status"]["phase"] for pod in gang.pods(champion)} == {"Succeeded"}
+
+
+def test_lost_workers_cost_an_attempt_each_and_training_resumes(space: Space, data: Data, models: Models) -> None:
+    space.apply(specs.network("lost", data.winter, "lost", replicas=2, steps=_LONG))
+    first = space.journal.wait(_JOBS, "lost", _saved, timeout=120)
+    _, worker = _gang_of(space, first)
+    space.delete("pod", worker, "--force", "--grace-period=0")
+
+    def resumed(job: Object) -> bool:
+        return job["status"]["attempt"] == 2 and _saved(job) and "resumedFromStep" in job["status"]["attempts"][-1]
+
+    second = space.journal.wait(_JOBS, "lost", resumed, timeout=120)
+    _, worker = _gang_of(space, second)
+    space.kubectl.run("exec", worker, f"--namespace={space.namespace}", "--", "python", "-c", _KILL_WORKER)
+
+    done = space.journal.wait(_JOBS, "lost", is_ready, timeout=180)
+    attempts = done["status"]["attempts"]
+    assert [entry["reason"] for entry in attempts] == ["PodDeleted", "WorkerFailed", "Completed"]
+    assert attempts[1]["resumedFromStep"] >= first["status"]["checkpoint"]["step"]
+    assert attempts[2]["resumedFromStep"] >= second["status"]["checkpoint"]["step"]
+    assert done["status"]["restarts"] == 2
+    assert space.journal.reasons(_JOBS, "lost").count("Restarting") == 2
+    assert models.numbers_taken("lost") == [1]
+
+
+def test_a_suspended_job_frees_its_pods_and_goes_on_from_its_checkpoint(
+    space: Space, data: Data, models: Models
+) -> None:
+    space.apply(specs.network("paused", data.winter, "paused", replicas=1, steps=_LONG))
+    saved = space.journal.wait(_JOBS, "paused", _saved, timeout=60)
+    space.patch("trainingjob", "paused", {"spec": {"suspend": True}})
+    space.journal.wait(_JOBS, "paused", lambda job: reason(job) == "Suspended", timeout=60)
+    eventually(lambda: not space.pods(saved), "pods of a suspended job are still there")
+
+    space.patch("trainingjob", "paused", {"spec": {"suspend": False}})
+    done = space.journal.wait(_JOBS, "paused", is_ready, timeout=120)
+    (attempt,) = done["status"]["attempts"]
+    assert attempt["resumedFromStep"] >= saved["status"]["checkpoint"]["step"]
+    assert done["status"]["restarts"] == 0
+    assert models.numbers_taken("paused") == [1]
+
+
+@pytest.fixture(scope="module")
+def troubled(space: Space, data: Data) -> float:
+    """Jobs that are wrong or wait for somebody, all at once; the moment at which they were applied."""
+    trees = {name: specs.trees(name, data.winter, name) for name in ("too-good", "misspelt", "locked", "fleeting")}
+    somewhere = {"uri": space.installation.bucket.uri, "secretName": "my-own-keys"}
+    space.apply(
+        specs.changed(trees["too-good"], evaluation={"thresholds": [{"metric": "roc_auc", "min": 0.999}]}),
+        specs.changed(trees["misspelt"], recipe={"tabular": {"features": ["carrier", "hour", "wether"]}}),
+        specs.changed(trees["locked"], storage=somewhere),
+        specs.changed(trees["fleeting"], ttlSecondsAfterFinished=1),
+        specs.trees("absent", data.winter.replace("winter", "autumn"), "absent"),
+        specs.changed(specs.command("unpulled", "pass", replicas=1), workers={"image": "localhost:5000/none:1"}),
+        specs.changed(specs.command("huge", "pass", replicas=1), workers={"resources": {"requests": {"cpu": "512"}}}),
+    )
+    return time.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("name", "why", "said"),
+    [
+        ("too-good", "ThresholdNotMet", "roc_auc"),
+        ("misspelt", "ColumnNotFound", "wether"),
+        ("absent", "DatasetNotFound", "flights/autumn.parquet"),
+    ],
+)
+@pytest.mark.usefixtures("troubled")
+def test_what_another_attempt_cannot_cure_fails_at_once(
+    space: Space, models: Models, name: str, why: str, said: str
+) -> None:
+    job = space.journal.wait(_JOBS, name, _ended, timeout=180, stop=lambda _: False)
+    assert reason(job) == why
+    assert said in condition(job, "Ready")["message"]
+    assert condition(job, "Stalled")["status"] == "True"
+    assert [entry["number"] for entry in job["status"]["attempts"]] == [1]
+    assert ("Warning", why) in [entry[:2] for entry in space.events(name)]
+    assert models.versions(name) == []
+
+
+@pytest.mark.usefixtures("troubled")
+def test_a_finished_job_is_deleted_in_time_and_its_version_stays(space: Space, models: Models) -> None:
+    space.journal.wait_gone(_JOBS, "fleeting", timeout=120)
+    last = space.journal.entries(_JOBS, "fleeting")[-1].object
+    assert reason(last) == "Succeeded"
+    eventually(lambda: not space.children(last), "children of a deleted job are still there")
+    assert models.versions("fleeting") == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "why", "said"),
+    [
+        ("locked", "SecretNotFound", "kubectl create secret generic my-own-keys"),
+        ("unpulled", "ImagePullFailed", "localhost:5000/none:1"),
+        ("huge", "Unschedulable", "Insufficient cpu"),
+    ],
+)
+def test_what_waits_for_somebody_says_so_and_is_left_in_peace(
+    space: Space, troubled: float, name: str, why: str, said: str
+) -> None:
+    job = space.journal.wait(_JOBS, name, lambda job: reason(job) == why, timeout=60)
+    assert said in condition(job, "Ready")["message"]
+    assert condition(job, "Succeeded")["status"] == "Unknown"
+    time.sleep(max(0.0, troubled + 30 - time.monotonic()))
+    writes = [entry for entry in space.journal.writes(troubled + 20) if entry == f"{_JOBS}/{name}"]
+    assert not writes, f"{len(writes)} writes in ten seconds though nothing happened"
+
+
+@pytest.mark.usefixtures("troubled")
+def test_a_job_that_waited_for_a_secret_goes_on_when_it_is_there(space: Space, models: Models) -> None:
+    s3 = space.installation.target.s3
+    keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
+    space.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "my-own-keys"}, "stringData": keys})
+    space.journal.wait(_JOBS, "locked", is_ready, timeout=150)
+    assert models.versions("locked") == [1]
+
+
+def test_a_program_of_the_users_own_runs_under_torchrun(space: Space) -> None:
+    space.apply(specs.command("all-reduce", _ALL_REDUCE, replicas=2))
+    job = space.journal.wait(_JOBS, "all-reduce", is_ready, timeout=120)
+    for worker in _gang_of(space, job):
+        assert "sum over 2 pods: 3.0" in space.kubectl.run("logs", worker, f"--namespace={space.namespace}")
+
+
+def test_the_same_spec_trains_on_ray(space: Space, data: Data, models: Models) -> None:
+    job = specs.network("on-ray", data.winter, "on-ray", replicas=2, steps=20)
+    space.apply(specs.changed(job, framework="Ray"))
+    done = space.journal.wait(_JOBS, "on-ray", is_ready, timeout=240)
+    assert {pod["status"]["phase"] for pod in space.pods(done)} & {"Running", "Pending"} == set()
+    assert models.versions("on-ray") == [1]
+
+
+def _gang_of(space: Space, job: Object) -> list[str]:
+    """Return the names of the pods of the present attempt, by rank."""
+    pods = space.pods(job, f"modelwright.dev/attempt={job['status']['attempt']}")
+    ranked = sorted(pods, key=lambda pod: int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]))
+    return [pod["metadata"]["name"] for pod in ranked]
