@@ -69,7 +69,12 @@ def test_rows_and_tensors_get_the_same_answers(client: httpx.Client, base: str, 
 
 @pytest.mark.parametrize(
     ("change", "column"),
-    [({"carrier": ["UA"]}, "carrier"), ({"temp": "warm"}, "temp"), ({"wether": "fine"}, "wether"), ({"hour": ...}, "hour")],
+    [
+        ({"carrier": ["UA"]}, "carrier"),
+        ({"temp": "warm"}, "temp"),
+        ({"wether": "fine"}, "wether"),
+        ({"hour": ...}, "hour"),
+    ],
 )
 def test_a_bad_request_is_told_its_column(
     client: httpx.Client, base: str, data: Data, change: Object, column: str

@@ -34,6 +34,10 @@ class JobController:
         for job in self.cluster.of_kind("Job"):
             if not finished(job) and "deletionTimestamp" not in job["metadata"]:
                 self._sync(self.cluster.get(key_of(job)) or job)
+        for pod in self.cluster.of_kind("Pod"):
+            if "finalizers" in pod["metadata"] and (not _alive(pod) or self._is_forsaken(pod)):
+                released = {name: value for name, value in pod["metadata"].items() if name != "finalizers"}
+                self.cluster.update({**pod, "metadata": released})
 
     def _sync(self, job: Object) -> None:
         pods = pods_of(self.cluster, job)
@@ -59,7 +63,7 @@ class JobController:
             self._condition(job, "Suspended", "False")
         if any("deletionTimestamp" in pod["metadata"] for pod in pods):
             return
-        taken = {index_of(pod) for pod in pods}
+        taken = {*status.get("completedIndexes", []), *(index_of(pod) for pod in pods)}
         for index in range(job["spec"]["completions"]):
             if index not in taken:
                 self.cluster.create(self._pod(job, index))
@@ -85,6 +89,7 @@ class JobController:
             "namespace": meta["namespace"],
             "labels": labels,
             "ownerReferences": [controller],
+            "finalizers": ["batch.kubernetes.io/job-tracking"],
         }
         return {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": {}, "status": {"phase": POD_CREATED}}
 
@@ -100,10 +105,21 @@ class JobController:
             self.cluster.delete(ref_of(pod))
 
     def _succeeded(self, job: Object, pods: list[Object]) -> bool:
-        done = {index_of(pod) for pod in pods if pod["status"]["phase"] == "Succeeded"}
+        counted = job.setdefault("status", {}).get("completedIndexes", [])
+        done = {*counted, *(index_of(pod) for pod in pods if pod["status"]["phase"] == "Succeeded")}
+        if done:
+            job["status"]["completedIndexes"] = sorted(done)
         if condition_time(job, "SuccessCriteriaMet"):
             return True
         return 0 in done if "successPolicy" in job["spec"] else len(done) == job["spec"]["completions"]
+
+    def _is_forsaken(self, pod: Object) -> bool:
+        """Tell whether the pod's Job is gone or going: only then does it let go of a pod that nobody saw end."""
+        meta = pod["metadata"]
+        job = self.cluster.get(Key("Job", meta["namespace"], meta["labels"]["job-name"]))
+        if job is None or job["metadata"]["uid"] not in [entry["uid"] for entry in meta["ownerReferences"]]:
+            return True
+        return "deletionTimestamp" in job["metadata"] or meta["uid"] in self.suspended
 
     def _condition(self, job: Object, kind: str, value: str) -> None:
         entries = job.setdefault("status", {}).setdefault("conditions", [])
@@ -136,18 +152,12 @@ class Kubelets:
 
     def _end(self, pod: Object) -> None:
         if pod["metadata"]["uid"] in self.lost:
-            # The Job's finalizer keeps a pod that nobody saw end, until the Job itself goes.
-            forced = pod["metadata"].get("deletionGracePeriodSeconds") == 0
-            if forced and self._job_lets_go(pod):
+            if pod["metadata"].get("deletionGracePeriodSeconds") == 0 and "finalizers" not in pod["metadata"]:
                 self.cluster.remove(key_of(pod))
         elif _alive(pod):
             finish(self.cluster, pod, code=143)
-        else:
+        elif "finalizers" not in pod["metadata"]:
             self.cluster.remove(key_of(pod))
-
-    def _job_lets_go(self, pod: Object) -> bool:
-        job = self.cluster.get(Key("Job", pod["metadata"]["namespace"], pod["metadata"]["labels"]["job-name"]))
-        return job is None or "deletionTimestamp" in job["metadata"]
 
 
 @dataclass

@@ -122,6 +122,9 @@ class World:
     def crash(self) -> None:
         """Replace the operator by a new one."""
         self.crashes += 1
+        if not self.faults.forgetful:
+            # A new process begins with a list; only then may its watches lag.
+            self.faults.frozen = dict.fromkeys(self.faults.frozen, self.cluster.version)
         self.operator = self.new_operator()
 
     def run(self, steps: int) -> None:

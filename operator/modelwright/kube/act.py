@@ -10,6 +10,7 @@ from modelwright.kube.objects import Key, Objects
 from modelwright.kube.resources import CHILDREN, OURS, SECRET, find
 from modelwright.kube.stores import Stores
 from modelwright.plan.actions import Action, Apply, CreateSecret, Delete, MoveAlias, Object, Patch, Ref
+from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.times import stamp
 from modelwright.registry.aliases import move_alias
 from modelwright.registry.errors import AliasMoved, StoreError
@@ -31,7 +32,9 @@ class Hands:
         One that is done already is no error and makes none.
         """
         match action:
-            case Apply(document):
+            case Apply(document, user_named):
+                if user_named:
+                    await self._spare_others(document)
                 return self._keep(await self._client.apply(document), by)
             case Patch(ref, body):
                 return self._keep(await self._client.patch(find(ref.api_version, ref.kind), ref, body), by)
@@ -42,6 +45,20 @@ class Hands:
             case MoveAlias():
                 await self._move_alias(action)
                 return True
+
+    async def _spare_others(self, document: Object) -> None:
+        """Raise `Rejected` when an object of that name belongs to somebody else: an apply would take it over."""
+        kind, metadata = document["kind"], document["metadata"]
+        if self._objects.get(Key(kind, metadata["namespace"], metadata["name"])) is not None:
+            return
+        try:
+            found = await self._client.get(find(document["apiVersion"], kind), metadata["namespace"], metadata["name"])
+        except errors.NotFound:
+            return
+        if (found["metadata"].get("labels") or {}).get(OWNER_UID_LABEL) != metadata["labels"][OWNER_UID_LABEL]:
+            raise errors.Rejected(
+                f"{kind} {metadata['name']} exists and belongs to somebody else: delete it, or choose another name"
+            )
 
     async def _delete(self, action: Delete, by: Key) -> bool:
         ref = action.ref

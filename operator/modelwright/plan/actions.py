@@ -1,4 +1,7 @@
-"""What a plan may ask for. `modelwright.kube` carries it out, in order; then it writes the status, then it posts the events."""
+"""What a plan may ask for.
+
+`modelwright.kube` carries the actions out, in order; then it writes the status, then it posts the events.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -25,6 +28,8 @@ class Apply:
     """Server-side apply of an object that the operator wants."""
 
     object: Object
+    user_named: bool = False
+    """The name is one that a user chose, and so may be taken: what others made under it is left alone."""
 
 
 @dataclass(frozen=True)

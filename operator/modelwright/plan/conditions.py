@@ -1,7 +1,7 @@
 """Conditions: few, uniform, and summed up in one place, as kstatus wants them.
 
-`Ready` is always there. `Reconciling` and `Stalled` are there only while they are True. `Succeeded` belongs to the kinds that
-end; `Suspended` is there only while it is True.
+`Ready` is always there. `Reconciling` and `Stalled` are there only while they are True. `Succeeded` is of the kinds
+that end; `Suspended` is there only while it is True.
 """
 
 from collections.abc import Iterable
@@ -92,9 +92,9 @@ def conditions(
 ) -> tuple[Condition, ...]:
     """Return the conditions that say the verdict.
 
-    `succeeded` adds the Succeeded condition of kinds that end; with `ended` False it stays Unknown even where the object is
-    stalled, because it goes on when somebody helps. `extra` is (type, status, reason, message) of the kind's own
-    conditions. A transition time moves only when the status of its condition does.
+    `succeeded` adds the Succeeded condition of kinds that end; with `ended` False it stays Unknown even where the
+    object is stalled, because it goes on when somebody helps. `extra` is (type, status, reason, message) of the kind's
+    own conditions. A transition time moves only when the status of its condition does.
     """
     reason = str(verdict.reason)
     wanted: list[tuple[str, str, str, str]] = [

@@ -10,8 +10,8 @@ _DIGEST = 8
 def child_name(owner: str, suffix: str, limit: int = LIMIT) -> str:
     """Return `<owner>-<suffix>` as a DNS-1035 label of at most `limit` characters.
 
-    The owner's name is kept where it fits and needs no change; otherwise it is cut or cleaned, and a digest of the whole
-    of it keeps two long names apart.
+    The owner's name is kept where it fits and needs no change; otherwise it is cut or cleaned, and a digest of the
+    whole of it keeps two long names apart.
     """
     tail = f"-{suffix}" if suffix else ""
     room = limit - len(tail)
@@ -25,6 +25,6 @@ def child_name(owner: str, suffix: str, limit: int = LIMIT) -> str:
 
 
 def short_hash(*parts: str, length: int = 10) -> str:
-    """Return a digest of some strings for use in a name; the order counts, and no two lists of parts collide by joining."""
+    """Return a digest of some strings for use in a name; the order counts, and so does where one ends."""
     joined = "\0".join(parts)
     return hashlib.sha256(joined.encode()).hexdigest()[:length]

@@ -34,7 +34,7 @@ class ReadObject:
 
 @dataclass(frozen=True)
 class ReadLive:
-    """An object as the API server has it at this moment, past every cache: asked where acting on an old view would do harm.
+    """An object as the API server has it now, past every cache: asked where acting on an old view would do harm.
 
     `kind` is one of ours or Job. Answer: the object as a dict, or None.
     """

@@ -172,7 +172,7 @@ def _service(scene: Scene, rollout: Rollout) -> Iterable[Action]:
         return
     wanted = service(scene.owner, rollout.selected)
     if not as_wanted(wanted, found):
-        yield Apply(wanted)
+        yield Apply(wanted, user_named=True)
 
 
 def _deployment(scene: Scene, version: int, settings: Settings) -> Iterable[Action]:
@@ -188,4 +188,4 @@ def _deployment(scene: Scene, version: int, settings: Settings) -> Iterable[Acti
         return
     wanted = deployment(scene.owner, scene.spec, version, scene.target.store, settings)
     if not as_wanted(wanted, fleet.deployment if fleet else None):
-        yield Apply(wanted)
+        yield Apply(wanted, user_named=True)

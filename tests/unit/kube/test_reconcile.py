@@ -443,3 +443,24 @@ async def test_another_kind_has_another_planner() -> None:
     bench.show(of_kind("DriftPolicy", "p"))
     await bench.reconciler.reconcile(Key("DriftPolicy", "ns", "p"))
     assert bench.seen[0].object["kind"] == "DriftPolicy"
+
+
+async def test_an_object_that_somebody_else_made_under_a_users_name_is_not_taken_over() -> None:
+    service = child("Service", "a", "uid-a")
+    bench = Bench(lambda observed: Plan(READY, (Apply(service, user_named=True),)))
+    bench.show(training_job())
+    theirs = bench.api.add({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"selector": {}}})
+    await bench.look()
+    assert bench.api.objects[Key("Service", "ns", "a")] == theirs
+    rejection = bench.seen[-1].rejection
+    assert rejection is not None
+    assert "belongs to somebody else" in rejection.message
+
+
+async def test_our_own_object_that_no_watch_has_shown_yet_is_applied_again() -> None:
+    service = child("Service", "a", "uid-a")
+    bench = Bench(lambda observed: Plan(READY, (Apply(service, user_named=True),)))
+    bench.show(training_job())
+    bench.api.add(service)
+    await bench.look()
+    assert ("apply", "Service", "a") in bench.api.writes

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from modelwright.api.artifacts import ColumnKind, Lineage, Metrics, Reference, ReferenceColumn, Signature
 from modelwright.api.recipe import Task
@@ -20,7 +21,7 @@ _METRIC_NAMES = {
     "r2": "R²",
 }
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --bar: #2f6fde; --warn: #b7791f; }
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --warn: #b7791f; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } .sub { opacity: .7; margin: 0; }
 table { border-collapse: collapse; width: 100%; }
@@ -30,11 +31,13 @@ tr { border-bottom: 1px solid var(--line); } thead th { font-weight: 600; opacit
 .tile { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; }
 .tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 .warning { border-left: 4px solid var(--warn); background: var(--soft); padding: .4rem .8rem; margin: .4rem 0; }
-svg { display: block; } rect { fill: var(--bar); } rect.missing { fill: var(--warn); }
+svg { display: block; }
 code { overflow-wrap: anywhere; }
 """
-_BAR_HEIGHT = 24
-_BAR_WIDTH = 7
+_HEIGHT = 24
+_WIDTH = 120
+_WIDEST_BAR = 20
+_TWO_ENDS = 2
 
 
 @dataclass(frozen=True)
@@ -123,21 +126,42 @@ def _column(column: ReferenceColumn) -> str:
 def _values(column: ReferenceColumn) -> str:
     if column.kind is ColumnKind.CATEGORICAL:
         return ", ".join(column.categories[:3]) + (", …" if len(column.categories) > 3 else "")
+    known = max(1, sum(column.counts[:-1]))
     if not column.edges:
         return "one value"
-    return f"80% within {column.edges[0]:.4g} … {column.edges[-1]:.4g}"
+    if len(column.edges) < _TWO_ENDS:
+        return f"{column.counts[0] / known:.0%} at most {column.edges[0]:.4g}"
+    return f"{sum(column.counts[1:-2]) / known:.0%} within {column.edges[0]:.4g} … {column.edges[-1]:.4g}"
 
 
 def _bars(column: ReferenceColumn) -> str:
-    """Draw the counts of the bins; the last bar, in another colour, is what is missing."""
-    highest = max(1, *column.counts)
+    """Draw how the values lie: the density of numbers between the outer deciles, or the counts of categories."""
+    shapes = _density(column) if column.kind is ColumnKind.NUMERIC else _counts(column)
+    highest = max((height for _, _, height in shapes), default=0.0) or 1.0
     bars = []
-    for place, count in enumerate(column.counts):
-        height = round(count / highest * _BAR_HEIGHT, 1)
-        kind = ' class="missing"' if place == len(column.counts) - 1 else ""
-        top = _BAR_HEIGHT - height
-        bars.append(f'<rect{kind} x="{place * _BAR_WIDTH}" y="{top}" width="{_BAR_WIDTH - 1}" height="{height}"/>')
-    return f'<svg width="{len(bars) * _BAR_WIDTH}" height="{_BAR_HEIGHT}" aria-hidden="true">{"".join(bars)}</svg>'
+    for left, width, height in shapes:
+        tall = round(height / highest * _HEIGHT, 1)
+        bars.append(f'<rect x="{left:.1f}" y="{_HEIGHT - tall:.1f}" width="{width:.1f}" height="{tall}"/>')
+    return f'<svg width="{_WIDTH}" height="{_HEIGHT}" fill="#2f6fde" aria-hidden="true">{"".join(bars)}</svg>'
+
+
+def _density(column: ReferenceColumn) -> list[tuple[float, float, float]]:
+    """Return left, width and height of the bins that have two ends; in deciles the width tells, not the count."""
+    edges = column.edges
+    if len(edges) < _TWO_ENDS:
+        return [(0, _WIDTH, 1)]
+    scale = _WIDTH / (edges[-1] - edges[0])
+    widths = [(high - low) * scale for low, high in pairwise(edges)]
+    lefts = [(low - edges[0]) * scale for low in edges[:-1]]
+    heights = [count / width for count, width in zip(column.counts[1:-2], widths, strict=True)]
+    return list(zip(lefts, widths, heights, strict=True))
+
+
+def _counts(column: ReferenceColumn) -> list[tuple[float, float, float]]:
+    """Return left, width and height of a bar for each category and one for all others."""
+    counts = column.counts[:-1]
+    step = min(_WIDTH / len(counts), _WIDEST_BAR)
+    return [(place * step, step - 1, count) for place, count in enumerate(counts)]
 
 
 def _lineage(facts: Facts) -> str:

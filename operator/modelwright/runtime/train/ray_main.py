@@ -4,6 +4,7 @@ Ray brings the workers together and takes their errors home. Checkpoints, result
 as under torchrun, so a job may change its framework between two attempts; nothing of Ray's is kept.
 """
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 
@@ -35,6 +36,8 @@ def drive(run: Run) -> None:
 
 def fit(run: Run, storage: str) -> None:
     """Run the workers on the cluster that this process is connected to. `storage` is for Ray's own bookkeeping."""
+    # Ray's own limit of a minute is short for workers that have torch to import on a busy node.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     scaling = scaling_of(run)
     trainer = TorchTrainer(
         _work,
