@@ -85,7 +85,7 @@ class Loop:
 
     def watch(self) -> None:
         """A DriftPolicy, and Prometheus and Alertmanager around it."""
-        self.installation.install_monitoring()
+        self.installation.install_monitoring(NAMESPACE, MODEL)
         self._apply("4-watch.yaml")
         self.resources.wait("driftpolicy", MODEL, is_ready, timeout=60, seen=story.message(self.narrator))
 

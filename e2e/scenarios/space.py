@@ -1,5 +1,6 @@
 """A namespace with everything a scenario does in it: apply, wait, look at what was told, and see that nothing stays."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,13 +62,7 @@ class Space(Resources):
 
     def printed(self, kind: str, name: str) -> dict[str, str]:
         """Return what `kubectl get` prints of an object, by column."""
-        lines = self.kubectl.run("get", kind, name, f"--namespace={self.namespace}").splitlines()
-        head = lines[0]
-        starts = [
-            index for index, letter in enumerate(head) if letter != " " and (index == 0 or head[index - 1] == " ")
-        ]
-        ends = [*starts[1:], None]
-        return {head[a:b].strip(): lines[1][a:b].strip() for a, b in zip(starts, ends, strict=True)}
+        return columns(self.kubectl.run("get", kind, name, f"--namespace={self.namespace}"))
 
     def close(self) -> None:
         """Delete everything and see that nothing of ours stays behind and that every status kept the rules."""
@@ -86,3 +81,10 @@ class Space(Resources):
     def _made(self, selector: str) -> list[Object]:
         scope = [f"--namespace={self.namespace}", f"--selector={selector}"]
         return list(self.kubectl.get(",".join(_CHILDREN), *scope)["items"])
+
+
+def columns(printed: str) -> dict[str, str]:
+    """Return the first row of a table that kubectl printed, by column; cells may be empty."""
+    head, row, *_ = printed.splitlines()
+    starts = [match.start() for match in re.finditer(r"\S+", head)]
+    return {head[a:b].strip(): row[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)}

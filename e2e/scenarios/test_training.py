@@ -99,7 +99,7 @@ def test_lost_workers_cost_an_attempt_each_and_training_resumes(space: Space, da
 def test_a_suspended_job_frees_its_pods_and_goes_on_from_its_checkpoint(
     space: Space, data: Data, models: Models
 ) -> None:
-    space.apply(specs.network("paused", data.winter, "paused", replicas=1, steps=_LONG))
+    space.apply(specs.network("paused", data.winter, "paused", replicas=1, steps=_LONG // 2))
     saved = space.journal.wait(_JOBS, "paused", _saved, timeout=60)
     space.patch("trainingjob", "paused", {"spec": {"suspend": True}})
     space.journal.wait(_JOBS, "paused", lambda job: reason(job) == "Suspended", timeout=60)
@@ -125,7 +125,8 @@ def troubled(space: Space, data: Data) -> float:
         specs.changed(trees["fleeting"], ttlSecondsAfterFinished=1),
         specs.trees("absent", data.winter.replace("winter", "autumn"), "absent"),
         specs.changed(specs.command("unpulled", "pass", replicas=1), workers={"image": "localhost:5000/none:1"}),
-        specs.changed(specs.command("huge", "pass", replicas=1), workers={"resources": {"requests": {"cpu": "512"}}}),
+        specs.changed(specs.command("huge", "pass", replicas=1), workers=_needs("512", at_most="512")),
+        specs.changed(specs.command("odd", "pass", replicas=1), workers=_needs("2", at_most="1")),
     )
     return time.monotonic()
 
@@ -166,6 +167,7 @@ def test_a_finished_job_is_deleted_in_time_and_its_version_stays(space: Space, m
         ("locked", "SecretNotFound", "kubectl create secret generic my-own-keys"),
         ("unpulled", "ImagePullFailed", "localhost:5000/none:1"),
         ("huge", "Unschedulable", "Insufficient cpu"),
+        ("odd", "ChildRejected", "must be less than or equal to cpu limit"),
     ],
 )
 def test_what_waits_for_somebody_says_so_and_is_left_in_peace(
@@ -201,6 +203,10 @@ def test_the_same_spec_trains_on_ray(space: Space, data: Data, models: Models) -
     done = space.journal.wait(_JOBS, "on-ray", is_ready, timeout=240)
     assert {pod["status"]["phase"] for pod in space.pods(done)} & {"Running", "Pending"} == set()
     assert models.versions("on-ray") == [1]
+
+
+def _needs(cpu: str, *, at_most: str) -> Object:
+    return {"resources": {"requests": {"cpu": cpu}, "limits": {"cpu": at_most}}}
 
 
 def _gang_of(space: Space, job: Object) -> list[str]:

@@ -60,15 +60,16 @@ class Installation:
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": STORAGE_SECRET}, "stringData": keys}
         Resources(self.target.kubectl, namespace).apply(secret)
 
-    def install_monitoring(self) -> None:
-        """Run Prometheus and Alertmanager, and wait until they are ready."""
+    def install_monitoring(self, namespace: str, deployment: str) -> None:
+        """Run a Prometheus that watches one ModelDeployment, and an Alertmanager; wait until they are ready."""
         self._ensure_namespaces([MONITORING_NAMESPACE])
         resources = Resources(self.target.kubectl, MONITORING_NAMESPACE)
         resources.apply(
             *manifest(
                 _MONITORING,
                 {
-                    "${NAMESPACE}": MONITORING_NAMESPACE,
+                    "${DEPLOYMENT}": deployment,
+                    "${DEPLOYMENT_NAMESPACE}": namespace,
                     "${OPERATOR_NAMESPACE}": OPERATOR_NAMESPACE,
                     "${IMAGE}": self.target.images["monitoring"],
                     "${ALERT_TOKEN}": self.alert_token(),

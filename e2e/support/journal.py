@@ -123,7 +123,9 @@ class Journal:
             return entries[position:]
 
     def _follow(self, plural: str) -> None:
-        path = f"{_API}/{self._resources.namespace}/{plural}?watch=true"
+        # From version 0: whatever the API server's cache holds. A cache to which nothing happens does not catch up with
+        # an older etcd, and a watch from "now" would be refused every few seconds.
+        path = f"{_API}/{self._resources.namespace}/{plural}?watch=true&resourceVersion=0"
         command = [*self._resources.kubectl.command, "get", "--raw", path]
         while True:
             with self._news:

@@ -21,6 +21,8 @@ TOKEN_FILE = "/var/run/secrets/modelwright/token"  # noqa: S105 (a path)
 """A projected token for the audience below; it is rotated, so it is read again for each report."""
 TOKEN_AUDIENCE = "modelwright"  # noqa: S105 (an audience)
 TERMINATION_MESSAGE_FILE = "/dev/termination-log"
+TERMINATED = "Terminated"
+"""The reason in the `Failure` of a process that saved and left because it, or a peer, was asked to."""
 PEER_LOST = "PeerLost"
 """The reason in the `Failure` of a process that died only because another one did: never the root of a loss."""
 

@@ -49,7 +49,8 @@ class Hands:
     async def _spare_others(self, document: Object) -> None:
         """Raise `Rejected` when an object of that name belongs to somebody else: an apply would take it over."""
         kind, metadata = document["kind"], document["metadata"]
-        if self._objects.get(Key(kind, metadata["namespace"], metadata["name"])) is not None:
+        known = self._objects.record(Key(kind, metadata["namespace"], metadata["name"]))
+        if known is not None and known.owner == metadata["labels"][OWNER_UID_LABEL]:
             return
         try:
             found = await self._client.get(find(document["apiVersion"], kind), metadata["namespace"], metadata["name"])

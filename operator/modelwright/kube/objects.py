@@ -18,6 +18,8 @@ from modelwright.plan.observed import OWNER_UID_LABEL
 
 _OUR_KINDS = frozenset(resource.kind for resource in OURS)
 _TOMBSTONES = 10_000
+_POD_BULK = frozenset({"hostIP", "hostIPs", "podIP", "podIPs", "qosClass", "resize", "resourceClaimStatuses"})
+_CONTAINER_BULK = frozenset({"allocatedResources", "containerID", "imageID", "resources", "user", "volumeMounts"})
 
 
 class Key(NamedTuple):
@@ -86,7 +88,9 @@ class Objects:
         owner = (metadata.get("labels") or {}).get(OWNER_UID_LABEL)
         if known is not None and known.owner != owner:
             self._unlink(key, known.owner)
-        record = self._records[key] = Record(version, uid, owner, self._clock(), orjson.dumps(trim(document)))
+        # What orjson returns keeps its working buffer, three times what is in it; a copy does not.
+        raw = bytes(memoryview(orjson.dumps(trim(document))))
+        record = self._records[key] = Record(version, uid, owner, self._clock(), raw)
         if owner is not None:
             self._children.setdefault(owner, {})[key] = None
         if key.kind in _OUR_KINDS:
@@ -189,8 +193,19 @@ def trim(document: Object) -> Object:
     slim["metadata"] = {name: value for name, value in document["metadata"].items() if name != "managedFields"}
     if document["kind"] == "Pod":
         slim["spec"] = {"nodeName": document.get("spec", {}).get("nodeName")}
+        slim["status"] = _trim_pod_status(document.get("status") or {})
     elif "template" in (spec := document.get("spec") or {}) and document["kind"] in ("Job", "Deployment"):
         slim["spec"] = {**spec, "template": {"metadata": spec["template"].get("metadata", {})}}
+    return slim
+
+
+def _trim_pod_status(status: Object) -> Object:
+    slim = {name: value for name, value in status.items() if name not in _POD_BULK}
+    for field in ("initContainerStatuses", "containerStatuses"):
+        if field in slim:
+            slim[field] = [
+                {name: value for name, value in entry.items() if name not in _CONTAINER_BULK} for entry in slim[field]
+            ]
     return slim
 
 

@@ -136,7 +136,8 @@ def tick(view: View, before: Record, now: datetime) -> Clock:
         if number > recorded and started is not None:
             clock = clock.running(started)
         if state is JobState.LIVE and number == view.number:
-            clock = clock.running(started or stamp(now))
+            # After a short suspension the Job may still show its earlier start, which has been counted.
+            clock = clock.running(started if started and clock.start_time is None else stamp(now))
         elif number >= recorded and clock.since is not None:
             clock = clock.stopped(_stopped_at(job, now))
     return clock

@@ -15,26 +15,21 @@ if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
 exec torchrun --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
 """
 
-# Left to choose its agents' ports, a raylet gives them 15 s to start and dies when a busy node takes longer
-# (ray-project/ray#65983). In a pod of their own these ports are free. For the same reason a worker gets more than its
-# 60 s to start: each one that is given up leaves less of the node to the next.
-_AGENTS = (
-    "--metrics-export-port=6380 --dashboard-agent-grpc-port=6381 --dashboard-agent-listen-port=6382"
-    " --runtime-env-agent-port=6383"
-)
-
+# A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
+# time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
 # The head's daemons outlive `ray start`; the driver takes its place as the process that decides how the pod ends.
 _RAY = f"""\
 head="$1"; shift
-export RAY_agent_register_timeout_ms={PATIENCE}000 RAY_worker_register_timeout_seconds={PATIENCE}
+export RAY_worker_register_timeout_seconds={PATIENCE}
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
-  ray start --head --port={RAY_PORT} --include-dashboard=false --disable-usage-stats {_AGENTS} || exit 1
+  start="ray start --head --port={RAY_PORT} --include-dashboard=false --disable-usage-stats"
+  $start || {{ ray stop --force; $start; }} || exit 1
   exec "$@"
 fi
 until python -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null; do
   sleep 1
 done
-exec ray start --address="$head:{RAY_PORT}" {_AGENTS} --block
+exec ray start --address="$head:{RAY_PORT}" --block
 """
 
 

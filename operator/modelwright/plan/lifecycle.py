@@ -121,7 +121,7 @@ def queued(queue: str) -> Verdict:
 
 def loss_of(view: View) -> Loss:
     """Return why the newest attempt ended badly."""
-    return _vanished(view) if view.job is None else classify(view.attempt_pods)
+    return _vanished(view) if view.job is None else classify(view.attempt_pods, int(view.job["spec"]["completions"]))
 
 
 def _live(view: View, clock: Clock, rules: Rules, now: datetime) -> Next:
@@ -142,7 +142,7 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime) -> Next:
         loss = Loss(Cause.NODE_LOST, f"pod {stuck[0].ref.name} did not end in time: its node does not answer")
         return Hold(_restarting(view, rules, loss), (*others, Delete(target), *stuck), wake, loss)
     if condition_time(job, "FailureTarget"):
-        loss = classify(view.attempt_pods)
+        loss = loss_of(view)
         return Hold(_restarting(view, rules, loss), others, wake, loss)
     if rules.active_deadline_seconds is not None:
         wake = _sooner(wake, rules.active_deadline_seconds - clock.active(now))
@@ -165,7 +165,7 @@ def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | Non
         return Hold(None, wake_after=SETTLE)
     wait = min(rules.backoff_seconds * 2.0 ** min(view.number - 1, 20), LONGEST_BACKOFF)
     # Pods that were evicted or deleted are gone by now; why they went was told when they went.
-    loss = recorded if recorded is not None and not seen else classify(view.attempt_pods)
+    loss = recorded if recorded is not None and not seen else loss_of(view)
     return _retry(view, rules, loss, now, not_before=ended + timedelta(seconds=wait))
 
 

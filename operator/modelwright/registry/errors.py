@@ -51,8 +51,7 @@ _CREDENTIAL_CODES = frozenset(
         "SignatureDoesNotMatch",
         "InvalidToken",
         "ExpiredToken",
-        "XAdminNoSuchUser",
-        "InvalidAccessKey",
+        "XAdminUserNotFound",
     }
 )
 _ACCESS_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403"})

@@ -134,11 +134,19 @@ def test_pod_templates_are_not_kept(kind: str) -> None:
 
 
 def test_of_a_pod_the_status_and_the_node_are_kept_and_nobody_keeps_managed_fields() -> None:
-    pod = child("Pod", "p", "o", spec={"nodeName": "n", "containers": [{}]}, status={"phase": "Running"})
+    status = {
+        "phase": "Running",
+        "podIP": "10.0.0.1",
+        "containerStatuses": [{"name": "worker", "state": {"running": {}}, "imageID": "sha256:0"}],
+    }
+    pod = child("Pod", "p", "o", spec={"nodeName": "n", "containers": [{}]}, status=status)
     pod["metadata"]["managedFields"] = [{"manager": "kubelet"}]
     slim = trim(pod)
     assert slim["spec"] == {"nodeName": "n"}
-    assert slim["status"] == {"phase": "Running"}
+    assert slim["status"] == {
+        "phase": "Running",
+        "containerStatuses": [{"name": "worker", "state": {"running": {}}}],
+    }
     assert "managedFields" not in slim["metadata"]
 
 

@@ -457,6 +457,15 @@ async def test_an_object_that_somebody_else_made_under_a_users_name_is_not_taken
     assert "belongs to somebody else" in rejection.message
 
 
+async def test_nor_is_one_that_belongs_to_another_object_of_ours() -> None:
+    bench = Bench(lambda observed: Plan(READY, (Apply(child("Service", "a", "uid-a"), user_named=True),)))
+    bench.show(training_job())
+    bench.show(child("Service", "a", "uid-another"))
+    await bench.look()
+    assert bench.seen[-1].rejection is not None
+    assert ("apply", "Service", "a") not in bench.api.writes
+
+
 async def test_our_own_object_that_no_watch_has_shown_yet_is_applied_again() -> None:
     service = child("Service", "a", "uid-a")
     bench = Bench(lambda observed: Plan(READY, (Apply(service, user_named=True),)))

@@ -83,6 +83,16 @@ def test_pods_that_are_gone_were_deleted() -> None:
     assert classify([pod(phase="Running")]).reason == Cause.POD_DELETED
 
 
+@pytest.mark.parametrize("echo", ["PeerLost", "Terminated"])
+def test_who_speaks_of_a_peer_is_believed_last(echo: str) -> None:
+    told = pod(0, at="2026-11-23T10:00:00Z", ended=said(echo, retryable=True))
+    killed = pod(1, at="2026-11-23T10:00:01Z", ended={"exitCode": 1})
+    assert classify([told, killed], 2).reason == Cause.WORKER_FAILED
+    assert classify([told], 2) == Loss(Cause.POD_DELETED, "the pod of worker 1 was deleted before it ended")
+    assert classify([told], 1).reason == echo
+    assert classify([told, pod(1, phase="Running")], 2).reason == echo
+
+
 def test_a_long_line_is_cut() -> None:
     assert len(classify([pod(ended={"message": "x" * 5000})]).message) < 400
 

@@ -16,8 +16,9 @@ from modelwright.plan.failures import failed
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import Answer, Question, ReadDocument, ReadLive
 from modelwright.plan.settings import Settings
+from modelwright.plan.times import parse, seconds_between
 from tests.simulation.cluster import Key
-from tests.simulation.nodes import Kueue, finish
+from tests.simulation.nodes import JobController, Kueue, finish
 from tests.simulation.one_job import COMMAND, RECIPE, Simulation
 from tests.simulation.trainer import run_of
 from tests.simulation.world import NAMESPACE, SETTINGS
@@ -233,6 +234,23 @@ def test_suspended_time_does_not_count_against_the_deadline() -> None:
     assert sim.ready == ("False", "DeadlineExceeded")
     assert sim.status["activeSeconds"] == pytest.approx(100, abs=2)
     assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_a_short_suspension_counts_no_second_twice() -> None:
+    sim = running(COMMAND)
+    sim.world.run(50)
+    jobs = sim.world.controllers.pop(1)
+    assert isinstance(jobs, JobController), "it is slow, and never sees the suspension"
+    for suspend in (True, False):
+        sim.world.edit(sim.key, suspend=suspend)
+        sim.world.run(1)
+    sim.world.run(10)
+    assert sim.ready == ("False", "Training")
+    began = parse(sim.status["startTime"])
+    assert (
+        sim.status["activeSeconds"] + seconds_between(sim.status["activeSince"], sim.world.now)
+        <= (sim.world.now - began).total_seconds()
+    )
 
 
 def test_all_attempts_share_the_deadline() -> None:

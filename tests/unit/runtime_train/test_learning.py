@@ -15,7 +15,7 @@ from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.learning import Learnt, Surroundings, learn, report
 from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop
 from modelwright.runtime.train.world import World
-from tests.unit.registry.fake_s3 import memory_store
+from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
 
 
@@ -88,14 +88,14 @@ def train(trainer: Counter, store: ObjectStore, attempt: int = 1) -> tuple[Learn
 
 
 def test_it_trains_to_the_end_and_saves_on_the_timer_and_last() -> None:
-    store = memory_store()
-    learnt, reports = train(Counter(), store)
+    client = FakeS3()
+    learnt, _ = train(Counter(), memory_store(client))
     assert learnt.checkpoint is not None
     assert learnt.checkpoint.step == 20
     assert learnt.resumed_from_step is None
-    saved = {r.checkpoint.step for r in reports if r.checkpoint}
-    assert saved
-    assert all(0 < step < 20 for step in saved)
+    saved = [int(key.split("/")[-2]) for key in client.puts if key.endswith("manifest.json")]
+    assert saved == sorted(saved)
+    assert saved[0] < saved[-1] == 20
 
 
 def test_reports_tell_step_epoch_loss_and_time_left() -> None:

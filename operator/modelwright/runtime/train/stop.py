@@ -4,6 +4,7 @@ import signal
 import threading
 from types import FrameType
 
+from modelwright.api.run import TERMINATED
 from modelwright.runtime.failure import RunError
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -35,4 +36,4 @@ class Stop:
 
 def terminated(step: int) -> RunError:
     """Return the error of a run that was asked to leave and has saved what it had."""
-    return RunError("Terminated", f"Asked to stop; saved at step {step}", retryable=True, exit_code=EXIT_TERMINATED)
+    return RunError(TERMINATED, f"Asked to stop; saved at step {step}", retryable=True, exit_code=EXIT_TERMINATED)

@@ -1,0 +1,54 @@
+"""What the driver makes of its workers, without a cluster."""
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+
+from modelwright.api.run import PEER_LOST
+from modelwright.registry.errors import StoreError
+from modelwright.runtime.failure import DataError, RunError
+from modelwright.runtime.train.ray_main import _root, scaling_of
+from tests.unit.runtime_train.runs import run_of
+
+LOST = RunError(PEER_LOST, "gone", retryable=True)
+BAD = DataError("ColumnNotFound", "no column x")
+DOWN = StoreError("down", retryable=True)
+
+
+class Wrapped(Exception):  # noqa: N818 (it stands for what Ray makes of a worker's error)
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.base = cause
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [
+        ({0: BAD, 1: BAD}, BAD),
+        ({0: LOST, 1: BAD}, BAD),
+        ({0: LOST, 1: DOWN}, DOWN),
+        ({0: Wrapped(LOST), 1: Wrapped(Wrapped(BAD))}, BAD),
+        ({0: LOST}, LOST),
+    ],
+)
+def test_the_cause_is_told_and_not_its_consequences(failures: dict[int, Exception], expected: Exception) -> None:
+    assert _root(WorkerGroupError("failed", failures)) is expected
+
+
+@pytest.mark.parametrize("error", [WorkerGroupError("x", {0: RayActorError()}), ControllerError(RayActorError())])
+def test_a_lost_node_is_a_lost_peer(error: TrainingFailedError) -> None:
+    root = _root(error)
+    assert isinstance(root, RunError)
+    assert (root.reason, root.retryable) == (PEER_LOST, True)
+
+
+def test_what_nobody_foresaw_stays_what_it_is() -> None:
+    error = WorkerGroupError("failed", {0: KeyError("x")})
+    assert _root(error) is error
+
+
+def test_every_pod_gets_one_worker_and_every_gpu_one() -> None:
+    spread = scaling_of(run_of(workers={"replicas": 3}))
+    assert (spread.num_workers, spread.use_gpu, spread.placement_strategy) == (3, False, "STRICT_SPREAD")
+    gpus = scaling_of(run_of(workers={"replicas": 3, "resources": {"limits": {"nvidia.com/gpu": "2"}}}))
+    assert (gpus.num_workers, gpus.use_gpu) == (6, True)
