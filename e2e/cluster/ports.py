@@ -1,10 +1,16 @@
 """Ports: finding free ones, and naming who has the one that is needed."""
 
+import contextlib
+import random
 import socket
+from pathlib import Path
 from typing import NamedTuple
 
 from e2e.cluster import shell
 from e2e.cluster.errors import ClusterError
+
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST = 15_000
 
 
 class Address(NamedTuple):
@@ -18,12 +24,19 @@ class Address(NamedTuple):
 
 
 def free(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Distinct ports that nobody listens on at this moment."""
-    sockets = [socket.create_server((host, 0)) for _ in range(count)]
-    numbers = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return numbers
+    """Distinct ports that nobody listens on at this moment.
+
+    Not those that the kernel gives to outgoing connections: one of these may take the port of a server that is down for
+    a moment, and then the server cannot come back.
+    """
+    first_outgoing = int(_OUTGOING.read_text().split()[0])
+    found: list[int] = []
+    for port in random.sample(range(_LOWEST, max(first_outgoing, _LOWEST + 10_000)), 1000):
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ClusterError(f"there are no {count} free ports between {_LOWEST} and {first_outgoing} on {host}")
 
 
 def answers(address: Address) -> bool:

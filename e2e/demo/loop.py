@@ -87,7 +87,8 @@ class Loop:
         """A DriftPolicy, and Prometheus and Alertmanager around it."""
         self.installation.install_monitoring(NAMESPACE, MODEL)
         self._apply("4-watch.yaml")
-        self.resources.wait("driftpolicy", MODEL, is_ready, timeout=60, seen=story.message(self.narrator))
+        with self._traffic(self.live_winter):
+            self.resources.wait("driftpolicy", MODEL, is_ready, timeout=120, seen=story.message(self.narrator))
 
     def drift(self) -> None:
         """Summer comes: live traffic moves, the alert fires, and the retraining job appears by itself."""
@@ -97,7 +98,7 @@ class Loop:
             before = send(client, base, MODEL, self.live_summer, TARGET)
         self.narrator.say(f"{before.rows:,} summer flights asked: {before.accuracy:.1%} right")
         self.facts.append(("accuracy, summer traffic, before", _told(before)))
-        with self._summer_traffic():
+        with self._traffic(self.live_summer):
             policy = self.resources.wait(
                 "driftpolicy",
                 MODEL,
@@ -153,9 +154,9 @@ class Loop:
             yield client, base
 
     @contextmanager
-    def _summer_traffic(self) -> Iterator[None]:
+    def _traffic(self, table: pd.DataFrame) -> Iterator[None]:
         stop = threading.Event()
-        thread = threading.Thread(target=self._keep_asking, args=(stop, self.live_summer), daemon=True)
+        thread = threading.Thread(target=self._keep_asking, args=(stop, table), daemon=True)
         thread.start()
         try:
             yield

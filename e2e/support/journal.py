@@ -30,9 +30,9 @@ class Entry:
     """On the monotonic clock, when this process heard of it."""
 
     @property
-    def version(self) -> str:
-        """What changes with every write."""
-        return str(self.object["metadata"]["resourceVersion"])
+    def version(self) -> int:
+        """What grows with every write."""
+        return int(self.object["metadata"]["resourceVersion"])
 
 
 class Journal:
@@ -147,7 +147,7 @@ class Journal:
         entry = Entry(found, event["type"] == "DELETED", time.monotonic())
         with self._news:
             known = self._entries[plural, found["metadata"]["name"]]
-            if known and known[-1].version == entry.version:
+            if known and known[-1].version >= entry.version:
                 return
             known.append(entry)
             if _is_current(found):

@@ -14,8 +14,6 @@ from modelwright.plan.conditions import Reason
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 _LINE = 300
 _KILLED = 137
-_ECHO = 5
-"""The rank of a loss that speaks of another one."""
 _NAMED = 5
 
 
@@ -59,7 +57,8 @@ _DISRUPTIONS = {
     "EvictionByEvictionAPI": (Cause.EVICTED, "was evicted"),
     "TerminationByKubelet": (Cause.EVICTED, "was stopped by its node"),
 }
-_ECHOES = frozenset({PEER_LOST, TERMINATED})
+_ECHOES = {TERMINATED: 5, PEER_LOST: 6}
+"""The ranks of losses that may speak of another one."""
 _IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
@@ -83,15 +82,16 @@ def classify(pods: Collection[Object], replicas: int = 0) -> Loss:
     """Return the likeliest root of the loss of a gang of so many pods.
 
     When one pod goes, its peers fail for want of it. So what cannot come from a peer is believed first (an error in
-    data or configuration, a disruption, the memory limit), and among equals what happened first. Where all that is left
-    speak of a peer, and one is missing, that one was deleted.
+    data or configuration, a disruption, the memory limit), and among equals what happened first. Where nothing is known
+    but that the gang was asked to stop, and a pod is missing, that one was deleted.
     """
     losses = sorted(
         ((rank, _finished_at(pod), _name(pod), loss) for pod in pods if failed(pod) for rank, loss in (_loss(pod),)),
         key=lambda entry: entry[:3],
     )
     missing = sorted({str(index) for index in range(replicas)} - {_index(pod) for pod in pods}, key=int)
-    if losses and (losses[0][0] < _ECHO or not missing):
+    # With a broken connection it is not sure: what is left of a failed Job is deleted by its controller.
+    if losses and not (losses[0][3].reason == TERMINATED and missing):
         return losses[0][3]
     whose = f"the pod of worker {', '.join(missing[:_NAMED])}" if missing else "a pod"
     return Loss(Cause.POD_DELETED, f"{whose} was deleted before it ended")
@@ -118,7 +118,7 @@ def _loss(pod: Object) -> tuple[int, Loss]:
         hint = "raise workers.resources.limits.memory, or lower the batch size"
         return 2, Loss(Cause.OUT_OF_MEMORY, f"{who} ran out of memory: {hint}")
     if said is not None:
-        return _ECHO if said.reason in _ECHOES else 3, Loss(said.reason, f"{who}: {said.message}")
+        return _ECHOES.get(said.reason, 3), Loss(said.reason, f"{who}: {said.message}")
     code = ended.get("exitCode")
     how = "was killed" if code == _KILLED else f"exited with code {code}" if code is not None else "failed"
     last = _last_line(str(ended.get("message") or _status(pod).get("message") or ""))

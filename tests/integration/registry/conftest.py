@@ -5,21 +5,15 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from e2e.cluster import ports
+from e2e.cluster.standalone import find
 from modelwright.api.run import ResolvedStorage
 from modelwright.registry.store import Credentials, ObjectStore, open_store
 
 CREDENTIALS = Credentials("modelwright", "integration-secret")
-GATEWAY = Path(os.environ.get("MODELWRIGHT_CACHE", Path.home() / ".cache" / "modelwright")) / "bin" / "versitygw"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_for(port: int, seconds: float = 20) -> None:
@@ -39,9 +33,9 @@ def wait_for(port: int, seconds: float = 20) -> None:
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     buckets = tmp_path_factory.mktemp("buckets")
     (buckets / "bucket").mkdir()
-    port = free_port()
+    (port,) = ports.free(1)
     account = {"ROOT_ACCESS_KEY": CREDENTIALS.access_key_id, "ROOT_SECRET_KEY": CREDENTIALS.secret_access_key}
-    argv = [str(GATEWAY), "--quiet", "--keep-alive", "--port", f"127.0.0.1:{port}", "posix", str(buckets)]
+    argv = [str(find("versitygw")), "--quiet", "--keep-alive", "--port", f"127.0.0.1:{port}", "posix", str(buckets)]
     server = subprocess.Popen(argv, env=os.environ | account, stdout=subprocess.DEVNULL)
     try:
         wait_for(port)

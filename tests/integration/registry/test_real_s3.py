@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from e2e.cluster import ports
 from modelwright.api.run import ResolvedStorage
 from modelwright.registry.aliases import move_alias, read_alias
 from modelwright.registry.errors import AliasMoved, AlreadyExists, PreconditionFailed, StoreError
 from modelwright.registry.probe import supports_conditional_writes
 from modelwright.registry.store import Credentials, ObjectStore, open_store
 from modelwright.registry.versions import fetch_version, list_versions, register, take_number
-from tests.integration.registry.conftest import CREDENTIALS, free_port
+from tests.integration.registry.conftest import CREDENTIALS
 
 AT = "2026-11-23T10:00:00Z"
 
@@ -96,7 +97,7 @@ def test_wrong_credentials_are_named_and_not_shown(endpoint: str, credentials: C
 
 
 def test_a_server_that_is_down_is_worth_another_try() -> None:
-    storage = ResolvedStorage(uri="s3://bucket", endpoint=f"http://127.0.0.1:{free_port()}")
+    storage = ResolvedStorage(uri="s3://bucket", endpoint=f"http://127.0.0.1:{ports.free(1)[0]}")
     with pytest.raises(StoreError, match="cannot be reached") as caught:
         open_store(storage, CREDENTIALS).read_json("a")
     assert caught.value.retryable

@@ -1,24 +1,18 @@
 import os
-import socket
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
 
+from e2e.cluster import ports
 from modelwright.runtime.train.world import joined
 
 
 @pytest.mark.timeout(300)  # two processes, and each imports torch
 def test_ranks_agree_on_what_rank_0_says() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        answers = list(pool.map(_member, range(2), [_free_port()] * 2))
+        answers = list(pool.map(_member, range(2), ports.free(1) * 2))
     assert answers == [([0, "né"], [3.0, 1.0])] * 2
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _member(rank: int, port: int) -> tuple[object, list[float]]:

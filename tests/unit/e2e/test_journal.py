@@ -50,7 +50,8 @@ def journal(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Journal]
         [
             ("ADDED", state(1, "Starting")),
             ("MODIFIED", state(2, "TRAINING")),
-            ("MODIFIED", state(2, "TRAINING")),
+            ("ADDED", state(1, "Starting")),
+            ("ADDED", state(2, "TRAINING")),
             ("MODIFIED", state(3, "Restarting")),
             ("BOOKMARK", state(4, "Nothing")),
             ("MODIFIED", state(5, "Failed", stalled=True)),
@@ -62,7 +63,7 @@ def journal(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Journal]
 def test_states_passed_through_are_found_and_an_end_ends_the_waiting(journal: Journal) -> None:
     journal.wait_gone("trainingjobs", "a", timeout=10)
     assert journal.reasons("trainingjobs", "a") == ["Starting", "TRAINING", "Restarting", "Failed"]
-    assert [entry.version for entry in journal.entries("trainingjobs", "a")] == ["1", "2", "3", "5", "6"]
+    assert [entry.version for entry in journal.entries("trainingjobs", "a")] == [1, 2, 3, 5, 6]
     assert journal.writes(0.0) == ["trainingjobs/a"] * 5
     assert journal.writes(time.monotonic()) == []
     assert journal.complaints == ["TrainingJob a (TRAINING): too loud"]

@@ -84,13 +84,18 @@ def test_pods_that_are_gone_were_deleted() -> None:
 
 
 @pytest.mark.parametrize("echo", ["PeerLost", "Terminated"])
-def test_who_speaks_of_a_peer_is_believed_last(echo: str) -> None:
+def test_who_may_speak_of_a_peer_is_believed_last(echo: str) -> None:
     told = pod(0, at="2026-11-23T10:00:00Z", ended=said(echo, retryable=True))
     killed = pod(1, at="2026-11-23T10:00:01Z", ended={"exitCode": 1})
     assert classify([told, killed], 2).reason == Cause.WORKER_FAILED
-    assert classify([told], 2) == Loss(Cause.POD_DELETED, "the pod of worker 1 was deleted before it ended")
     assert classify([told], 1).reason == echo
     assert classify([told, pod(1, phase="Running")], 2).reason == echo
+
+
+def test_a_gang_that_was_asked_to_stop_lost_the_pod_that_is_missing() -> None:
+    stopped, cut_off = (pod(0, ended=said(echo, retryable=True)) for echo in ("Terminated", "PeerLost"))
+    assert classify([stopped], 2) == Loss(Cause.POD_DELETED, "the pod of worker 1 was deleted before it ended")
+    assert classify([cut_off], 2).reason == "PeerLost"
 
 
 def test_a_long_line_is_cut() -> None:

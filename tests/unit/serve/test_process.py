@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from e2e.cluster import ports
 from modelwright.api.run import Failure
 from modelwright.registry.errors import CorruptVersion, IncompleteVersion, StoreError
 from modelwright.runtime.serve import main as process
@@ -37,9 +37,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 
 
 def environment(**changes: Any) -> dict[str, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = ports.free(1)
     serve = {
         "namespace": "shop", "deployment": "churn", "model": "churn", "version": 3, "port": port,
         "storage": {"uri": "s3://models/team"}, "drainSeconds": 1, "threads": 1, **changes,
