@@ -113,5 +113,5 @@ demo: venv ## The whole loop on real data, from a bare machine to a model that r
 	$(PY) -m e2e.demo
 
 .PHONY: bench
-bench: venv ## How fast the operator is, and what it needs
-	$(PY) -m e2e.bench
+bench: venv programs ## How fast the operator is, and what it needs
+	$(PY) -m e2e.bench.throughput

@@ -77,13 +77,13 @@ def installation(target: Target) -> Installation:
     installation = Installation(target, _PREFIX)
     installation.bucket.clear()
     installation.install([])
-    OperatorPods(target.kubectl).await_leader()
+    OperatorPods(target).await_leader()
     return installation
 
 
 @pytest.fixture(scope="session")
 def operator_pods(installation: Installation) -> OperatorPods:
-    return OperatorPods(installation.target.kubectl)
+    return OperatorPods(installation.target)
 
 
 @pytest.fixture(scope="session")

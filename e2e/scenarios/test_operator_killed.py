@@ -81,7 +81,7 @@ def test_a_restarted_operator_with_nothing_to_do_writes_nothing(space: Space, op
     for plural, name in ((_JOBS, "starting"), (_JOBS, "training"), (_DEPLOYMENTS, "rolled")):
         space.journal.wait(plural, name, is_ready, timeout=180)
     before, began = space.written(), time.monotonic()
-    operator_pods.await_leader(other_than=operator_pods.kill_leader())
+    operator_pods.await_leader(other_than=operator_pods.tell_leader_to_go())
     time.sleep(_QUIET_SECONDS)
     assert space.journal.writes(began) == []
     assert space.written() == before

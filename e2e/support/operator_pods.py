@@ -1,10 +1,15 @@
 """The operator's pods: find the one that leads, take it away, wait for the next."""
 
+import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
-from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.target import Target
 from e2e.support.install import OPERATOR_NAMESPACE
-from e2e.support.resources import Object, Resources, WaitedInVainError
+from e2e.support.resources import Resources, WaitedInVainError
 
 _SELECTOR = "app.kubernetes.io/component=operator"
 _LEASE = "modelwright"
@@ -14,30 +19,29 @@ _POLL_SECONDS = 0.5
 class OperatorPods:
     """The replicas of the operator."""
 
-    def __init__(self, kubectl: Kubectl) -> None:
-        self._resources = Resources(kubectl, OPERATOR_NAMESPACE)
+    def __init__(self, target: Target) -> None:
+        self._local = target.local
+        self._resources = Resources(target.kubectl, OPERATOR_NAMESPACE)
 
     def leader(self) -> str:
         """Return the name of the pod that holds the Lease, or the empty string."""
-        lease = self._resources.find("lease", _LEASE) or {}
-        holder = str(lease.get("spec", {}).get("holderIdentity") or "")
-        return next((name for name in self._names() if holder.startswith(name)), "")
-
-    def kill(self, name: str) -> None:
-        """Take a pod away without a word: nothing is finished, nothing is handed over."""
-        self._resources.delete("pod", name, "--grace-period=0", "--force", "--wait=false")
+        return self._leader()[0]
 
     def kill_leader(self) -> str:
-        """Take the leading pod away and return its name."""
-        name = self.leader()
-        assert name, "no pod of the operator leads"
-        self.kill(name)
+        """Take the leading pod away as a power cut would: nothing is finished or handed over. Return its name.
+
+        On a cluster of others it gets the second that a forced deletion leaves it.
+        """
+        name, uid = self._require_leader()
+        for pid in _processes(uid) if self._local else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._resources.delete("pod", name, "--grace-period=0", "--force", "--wait=false")
         return name
 
     def tell_leader_to_go(self) -> str:
         """Have the leading pod end as in an upgrade or a drain, and return its name."""
-        name = self.leader()
-        assert name, "no pod of the operator leads"
+        name, _ = self._require_leader()
         self._resources.delete("pod", name, "--wait=false")
         return name
 
@@ -51,9 +55,21 @@ class OperatorPods:
             time.sleep(_POLL_SECONDS)
         raise WaitedInVainError(f"nobody leads: {self._resources.autopsy('lease', _LEASE)}")
 
-    def _names(self) -> list[str]:
-        return [_name(pod) for pod in self._resources.list("pods", _SELECTOR)]
+    def _leader(self) -> tuple[str, str]:
+        lease = self._resources.find("lease", _LEASE) or {}
+        holder = str(lease.get("spec", {}).get("holderIdentity") or "")
+        pods = [pod["metadata"] for pod in self._resources.list("pods", _SELECTOR)]
+        return next(((meta["name"], meta["uid"]) for meta in pods if holder.startswith(meta["name"])), ("", ""))
+
+    def _require_leader(self) -> tuple[str, str]:
+        name, uid = self._leader()
+        assert name, "no pod of the operator leads"
+        return name, uid
 
 
-def _name(pod: Object) -> str:
-    return str(pod["metadata"]["name"])
+def _processes(pod_uid: str) -> Iterator[int]:
+    """Yield the processes of a pod on this machine, told by their cgroups."""
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if f"pod{pod_uid}" in path.read_text():
+                yield int(path.parent.name)

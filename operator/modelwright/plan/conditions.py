@@ -18,14 +18,12 @@ class Reason(StrEnum):
     """Every reason of `Ready`, and so every word in a STATUS column."""
 
     # on the way
-    PENDING = "Pending"
     QUEUED = "Queued"
     STARTING = "Starting"
     TRAINING = "Training"
     EVALUATING = "Evaluating"
     RESTARTING = "Restarting"
     SEARCHING = "Searching"
-    REGISTERING = "Registering"
     DEPLOYING = "Deploying"
     ROLLING_OUT = "RollingOut"
     # waiting for somebody

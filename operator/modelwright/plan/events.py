@@ -6,7 +6,7 @@ from modelwright.api.common import Condition
 from modelwright.plan.actions import Event
 from modelwright.plan.conditions import Reason
 
-_QUIET = frozenset({Reason.PENDING, Reason.TRAINING, Reason.SEARCHING})
+_QUIET = frozenset({Reason.TRAINING, Reason.SEARCHING})
 """Ordinary progress, which the status shows anyway."""
 _WARNINGS = frozenset(
     {
