@@ -46,6 +46,12 @@ class Operator:
             **(environment or {}),
         }
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs or ran last."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start the process; it goes when the thread that started it goes."""
         command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, *PROGRAM]

@@ -3,15 +3,20 @@
 Everything runs on this machine: etcd, the API server, the controllers, the operator and the creation of the objects
 share its cores. The clock runs from the first creation until the operator has written the last status; then it is
 checked that every object has its Job and its status. A restart follows, which must write nothing.
+
+Before each run the same writes are made without any operator, by a loop that already knows what to write: what this API
+server can do at that moment. The share of it that the operator reaches can be compared between machines and days.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -21,18 +26,26 @@ from kubernetes.aio.client import Configuration
 
 from e2e.bench.operator import Operator
 from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.processes import Supervisor
 from e2e.cluster.standalone import control_plane
+from modelwright.api.common import Storage
+from modelwright.kube import events
 from modelwright.kube.client import Client
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.resources import BY_PLURAL, JOB, Resource
-from modelwright.plan.actions import Object
+from modelwright.plan import training
+from modelwright.plan.actions import Apply, Object, Plan
+from modelwright.plan.observed import Observed
+from modelwright.plan.settings import Settings
 
 _ROOT = Path(__file__).resolve().parents[2]
 _NAMESPACE = "default"
-_CREATORS = 16
+_AT_ONCE = 16
 _JOBS = BY_PLURAL["trainingjobs"]
 _LIMIT_SECONDS = 600.0
 _OVERHEAD = ("list", "watch", "update")
+_CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
+_SETTINGS = Settings("runtime", "server", storage=Storage(uri="s3://models/test"))
 
 
 @dataclass(frozen=True)
@@ -40,11 +53,13 @@ class Run:
     """One measurement."""
 
     objects: int
-    seconds: float
-    """From the first creation to the last status."""
     objects_per_second: float
-    operator_cpu_seconds: float
-    """Spent in those seconds."""
+    bare_objects_per_second: float
+    """The same writes without an operator."""
+    share: float
+    """Of the bare rate."""
+    cpu_ms_per_object: dict[str, float]
+    """By process, in the time that was measured."""
     rss_mib: float
     """Resident memory of the operator afterwards."""
     status_writes_per_object: float
@@ -57,6 +72,109 @@ class Run:
     restart_rss_mib: float
 
 
+class Bench:
+    """A control plane with the definitions of our kinds, and a client."""
+
+    def __init__(self, kubeconfig: Path, log: Path, client: Client) -> None:
+        self.kubectl = Kubectl(kubeconfig)
+        self.client = client
+        self._kubeconfig = kubeconfig
+        self._log = log
+        self._base = template()
+        self._supervisor = Supervisor(kubeconfig.parent / "pids", kubeconfig.parent / "logs")
+
+    async def run(self, count: int) -> Run:
+        """Measure once, and leave nothing behind."""
+        bare = await self._bare(count)
+        await self._remove()
+        first, second = self._operator(), self._operator()
+        try:
+            first.start()
+            await asyncio.to_thread(first.await_leading)
+            before, begun = self._cpu(first), time.monotonic()
+            await _for_each(count, self._create)
+            await _reaches(first, "modelwright_status_writes_total", count)
+            rate = count / (time.monotonic() - begun)
+            cpu = {name: round((spent - before[name]) / count * 1000, 2) for name, spent in self._cpu(first).items()}
+            await self._check(count)
+            await asyncio.sleep(3)
+            after = first.metrics()
+            first.stop()
+            begun = time.monotonic()
+            second.start()
+            await asyncio.to_thread(second.await_leading, _LIMIT_SECONDS)
+            restart = time.monotonic() - begun
+            await _reaches(second, "modelwright_reconcile_seconds_count", count)
+            await asyncio.sleep(1)
+            return Run(
+                objects=count,
+                objects_per_second=round(rate, 1),
+                bare_objects_per_second=round(bare, 1),
+                share=round(rate / bare, 2),
+                cpu_ms_per_object=cpu,
+                rss_mib=_mib(after),
+                status_writes_per_object=round(after["modelwright_status_writes_total"] / count, 3),
+                reconciles_per_object=round(after["modelwright_reconcile_seconds_count"] / count, 2),
+                calls_per_object=round(_calls(after) / count, 2),
+                restart_seconds=round(restart, 1),
+                restart_writes=int(second.writes()),
+                restart_rss_mib=_mib(second.metrics()),
+            )
+        finally:
+            first.kill()
+            second.kill()
+            await self._remove()
+
+    async def _bare(self, count: int) -> float:
+        begun = time.monotonic()
+        await _for_each(count, self._write_all)
+        return count / (time.monotonic() - begun)
+
+    async def _create(self, number: int) -> Object:
+        metadata = {"name": f"bench-{number:05d}", "namespace": _NAMESPACE}
+        return await self.client.create(_JOBS, {**self._base, "metadata": metadata})
+
+    async def _write_all(self, number: int) -> None:
+        made = await self._create(number)
+        plan = training.plan(Observed(made), _SETTINGS, datetime.now(UTC))
+        assert isinstance(plan, Plan)
+        for action in plan.actions:
+            assert isinstance(action, Apply)
+            await self.client.apply(action.object)
+        identity = {name: made["metadata"][name] for name in ("name", "namespace", "uid")}
+        document = {key: made[key] for key in ("apiVersion", "kind")} | {"metadata": identity, "status": plan.status}
+        await self.client.apply(document, "status")
+        for event in plan.events:
+            await self.client.create_event(events.document(made, event, "bench", datetime.now(UTC)))
+
+    async def _check(self, count: int) -> None:
+        jobs, objects = await self._all(JOB), await self._all(_JOBS)
+        with_status = [entry for entry in objects if entry.get("status", {}).get("conditions")]
+        if (len(jobs), len(with_status)) != (count, count):
+            raise AssertionError(f"{count} objects, {len(jobs)} Jobs, {len(with_status)} statuses")
+
+    async def _all(self, resource: Resource) -> list[Object]:
+        return [item async for page, _ in self.client.list(resource, _NAMESPACE) for item in page]
+
+    async def _remove(self) -> None:
+        await asyncio.to_thread(self.kubectl.run, "delete", _JOBS.plural, "--all", "--wait=false")
+        # Children go by their owner references.
+        while await self._all(JOB) or await self._all(_JOBS):
+            await asyncio.sleep(0.5)
+
+    def _operator(self) -> Operator:
+        return Operator(self._kubeconfig, self._log)
+
+    def _cpu(self, operator: Operator) -> dict[str, float]:
+        """Return the CPU seconds that every process has used, ours included."""
+        pids = {"operator": operator.pid, "bench": os.getpid()}
+        for name in _CONTROL_PLANE:
+            record = self._supervisor.find(name)
+            assert record is not None
+            pids[name] = record.pid
+        return {name: _cpu_seconds(pid) for name, pid in pids.items()}
+
+
 def template() -> Object:
     """Return the example TrainingJob, suspended."""
     document: Object = yaml.safe_load((_ROOT / "examples" / "trainingjob.yaml").read_text())
@@ -64,97 +182,21 @@ def template() -> Object:
     return document
 
 
-async def measure(kubeconfig: Path, log: Path, count: int) -> Run:
-    """Create objects, wait for their Jobs and statuses, restart; then remove them."""
-    configuration = Configuration()
-    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-    client = Client(configuration, Metrics())
-    first, second = Operator(kubeconfig, log), Operator(kubeconfig, log)
-    try:
-        first.start()
-        await asyncio.to_thread(first.await_leading)
-        cpu = first.metric("process_cpu_seconds_total")
-        begun = time.monotonic()
-        await _create(client, count)
-        await _settled(first, count)
-        seconds = time.monotonic() - begun
-        cpu = first.metric("process_cpu_seconds_total") - cpu
-        await _check(client, count)
-        await asyncio.sleep(3)
-        after = first.metrics()
-        first.stop()
-        begun = time.monotonic()
-        second.start()
-        await asyncio.to_thread(second.await_leading, _LIMIT_SECONDS)
-        restart = time.monotonic() - begun
-        await _idle(second, count)
-        again = second.metrics()
-        return Run(
-            objects=count,
-            seconds=round(seconds, 2),
-            objects_per_second=round(count / seconds, 1),
-            operator_cpu_seconds=round(cpu, 2),
-            rss_mib=_mib(after),
-            status_writes_per_object=round(after["modelwright_status_writes_total"] / count, 3),
-            reconciles_per_object=round(after["modelwright_reconcile_seconds_count"] / count, 2),
-            calls_per_object=round(_calls(after) / count, 2),
-            restart_seconds=round(restart, 1),
-            restart_writes=int(second.writes()),
-            restart_rss_mib=_mib(again),
-        )
-    finally:
-        first.stop()
-        second.stop()
-        await _remove(client, Kubectl(kubeconfig))
-        await client.close()
+async def _for_each(count: int, work: Callable[[int], Awaitable[object]]) -> None:
+    numbers = iter(range(count))
+
+    async def worker(share: Iterable[int]) -> None:
+        for number in share:
+            await work(number)
+
+    await asyncio.gather(*(worker(numbers) for _ in range(_AT_ONCE)))
 
 
-async def _create(client: Client, count: int) -> None:
-    names = iter(range(count))
-    base = template()
-
-    async def creator() -> None:
-        for number in names:
-            metadata = {"name": f"bench-{number:05d}", "namespace": _NAMESPACE}
-            await client.create(_JOBS, {**base, "metadata": metadata})
-
-    await asyncio.gather(*(creator() for _ in range(_CREATORS)))
-
-
-async def _settled(operator: Operator, count: int) -> None:
+async def _reaches(operator: Operator, metric: str, count: int) -> None:
     deadline = time.monotonic() + _LIMIT_SECONDS
-    while await asyncio.to_thread(operator.metric, "modelwright_status_writes_total") < count:
+    while await asyncio.to_thread(operator.metric, metric) < count:
         if time.monotonic() > deadline:
-            raise TimeoutError("not every object got a status")
-        await asyncio.sleep(0.5)
-
-
-async def _idle(operator: Operator, count: int) -> None:
-    deadline = time.monotonic() + _LIMIT_SECONDS
-    while True:
-        found = await asyncio.to_thread(operator.metrics)
-        if found.get("modelwright_reconcile_seconds_count", 0) >= count and not found["modelwright_queue_depth"]:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError("the restarted operator did not look at every object")
-        await asyncio.sleep(0.2)
-
-
-async def _check(client: Client, count: int) -> None:
-    jobs, objects = await _all(client, JOB), await _all(client, _JOBS)
-    with_status = [entry for entry in objects if entry.get("status", {}).get("conditions")]
-    if (len(jobs), len(with_status)) != (count, count):
-        raise AssertionError(f"{count} objects, {len(jobs)} Jobs, {len(with_status)} statuses")
-
-
-async def _all(client: Client, resource: Resource) -> list[Object]:
-    return [item async for page, _ in client.list(resource, _NAMESPACE) for item in page]
-
-
-async def _remove(client: Client, kubectl: Kubectl) -> None:
-    await asyncio.to_thread(kubectl.run, "delete", _JOBS.plural, "--all", "--wait=false")
-    # Children go by their owner references.
-    while await _all(client, JOB) or await _all(client, _JOBS):  # noqa: ASYNC110 (the event is in another process)
+            raise TimeoutError(f"{metric} did not reach {count}")
         await asyncio.sleep(0.5)
 
 
@@ -163,8 +205,30 @@ def _calls(metrics: dict[str, float]) -> float:
     return sum(value for name, value in calls.items() if not any(f'verb="{verb}"' in name for verb in _OVERHEAD))
 
 
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _mib(metrics: dict[str, float]) -> float:
     return round(metrics["process_resident_memory_bytes"] / 2**20, 1)
+
+
+async def _runs(kubeconfig: Path, log: Path, count: int, runs: int) -> list[Run]:
+    configuration = Configuration()
+    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    client = Client(configuration, Metrics())
+    bench = Bench(kubeconfig, log, client)
+    bench.kubectl.apply([yaml.safe_load(path.read_text()) for path in sorted((_ROOT / "crds").glob("*.yaml"))])
+    bench.kubectl.run("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    done = []
+    try:
+        for _ in range(runs):
+            done.append(await bench.run(count))
+            print(json.dumps(asdict(done[-1])), flush=True)
+    finally:
+        await client.close()
+    return done
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -173,16 +237,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--objects", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args(arguments)
-    rates = []
     with tempfile.TemporaryDirectory() as folder, control_plane(controller_manager=True) as kubeconfig:
-        kubectl = Kubectl(kubeconfig)
-        kubectl.apply([yaml.safe_load(path.read_text()) for path in sorted((_ROOT / "crds").glob("*.yaml"))])
-        for _ in range(options.runs):
-            run = asyncio.run(measure(kubeconfig, Path(folder) / "operator.log", options.objects))
-            rates.append(run.objects_per_second)
-            print(json.dumps(asdict(run)), flush=True)
+        done = asyncio.run(_runs(kubeconfig, Path(folder) / "operator.log", options.objects, options.runs))
+    rates = [run.objects_per_second for run in done]
     spread = stdev(rates) if len(rates) > 1 else 0.0
-    print(f"{mean(rates):.1f} ± {spread:.1f} objects per second in {len(rates)} runs")
+    share = mean(run.share for run in done)
+    print(f"{mean(rates):.1f} ± {spread:.1f} objects per second in {len(rates)} runs, {share:.0%} of the bare rate")
 
 
 if __name__ == "__main__":

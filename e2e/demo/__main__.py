@@ -1,6 +1,7 @@
 """`python -m e2e.demo`: cluster up, install, the whole loop, and a summary."""
 
 import argparse
+import os
 import sys
 
 from e2e.cluster import images, lifecycle
@@ -18,7 +19,8 @@ _PREFIX = "demo"
 def main() -> None:
     """Run the demo; exit with 1 when a step did not get there."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--context", help="run on this kubeconfig context instead of a local cluster")
+    context = os.environ.get("MODELWRIGHT_KUBE_CONTEXT")
+    parser.add_argument("--context", default=context, help="run on this kubeconfig context, not on a local cluster")
     narrator = Narrator(color=sys.stdout.isatty())
     try:
         _run(narrator, parser.parse_args().context)
