@@ -106,8 +106,9 @@ def _root_file_system() -> Path:
 def _use_packages_of_host(root: Path) -> None:
     """Let the image take packages from where this machine takes Debian's, security updates included."""
     for name in ("etc/apt/sources.list", "etc/apt/sources.list.d/debian.sources"):
-        if (Path("/") / name).exists():
-            files.write(root / name, (Path("/") / name).read_text())
+        host = Path("/") / name
+        # Written even where the host has none: a list that debootstrap left would name the same packages twice.
+        files.write(root / name, host.read_text() if host.exists() else "")
 
 
 def _slim(root: Path) -> None:
