@@ -75,14 +75,13 @@ def _ensure_pushed(layout: Layout, name: str, *, local: bool) -> str:
 
 
 def _ensure_pulled(layout: Layout, wanted: str) -> None:
-    present = runtime.images()
-    if wanted not in present:
+    if wanted not in runtime.images():
         with progress.step(f"pulling {wanted}"):
             pull.through_pod(layout, wanted)
-    earlier = wanted.rpartition(":")[0] + ":"
-    for image in present - {wanted}:
-        if image.startswith(earlier):
-            runtime.remove_image(image)
+    present, ours = runtime.images(), wanted.rpartition(":")[0]
+    earlier = {digest for name, digest in present.items() if name.startswith((f"{ours}:", f"{ours}@"))}
+    for name in sorted(name for name, digest in present.items() if digest in earlier - {present[wanted]}):
+        runtime.remove_image(name)
 
 
 def _require_disk(layout: Layout, name: str) -> None:

@@ -40,9 +40,13 @@ def has_image(reference: str) -> bool:
     return reference in images()
 
 
-def images() -> set[str]:
-    """The names of all images that containerd has."""
-    return set(shell.run([*_CTR, "images", "ls", "-q"]).split())
+def images() -> dict[str, str]:
+    """The names of all images that containerd has, and the digests that they stand for.
+
+    An image has several names (its tag, its digest, its id), and stays as long as it has one.
+    """
+    rows = (line.split() for line in shell.run([*_CTR, "images", "ls"]).splitlines()[1:])
+    return {row[0]: row[2] for row in rows}
 
 
 def remove_image(reference: str) -> None:
