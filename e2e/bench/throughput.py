@@ -159,7 +159,7 @@ class Bench:
     async def _remove(self) -> None:
         await asyncio.to_thread(self.kubectl.run, "delete", _JOBS.plural, "--all", "--wait=false")
         # Children go by their owner references.
-        while await self._all(JOB) or await self._all(_JOBS):
+        while await self._all(JOB) or await self._all(_JOBS):  # noqa: ASYNC110 (the event is in another process)
             await asyncio.sleep(0.5)
 
     def _operator(self) -> Operator:
