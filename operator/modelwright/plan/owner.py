@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from modelwright.api.common import Storage
+from modelwright.api.common import Status, Storage
 from modelwright.api.trainingjob import TrainingJobStatus
 from modelwright.api.tuningsweep import TuningSweepStatus
 from modelwright.plan.actions import Action, Ask, Delete, Plan
 from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdated, ref
-from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.conditions import Reason, State, Verdict, conditions
+from modelwright.plan.events import on_change
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
 from modelwright.plan.settings import Settings
@@ -115,3 +116,19 @@ def _how_to_make(store: Store) -> str:
         f"{store.secret_name} -n {store.namespace} --from-literal=AWS_ACCESS_KEY_ID=... "
         "--from-literal=AWS_SECRET_ACCESS_KEY=..."
     )
+
+
+def say(
+    observed: Observed,
+    before: Status,
+    status: Status,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    ended: bool = True,
+) -> Plan:
+    """Return a plan that only says a verdict about a kind that ends, with an event where the verdict is news."""
+    generation = observed.object["metadata"].get("generation")
+    said = conditions(verdict, generation=generation, before=before.conditions, now=now, succeeded=True, ended=ended)
+    after = status.model_copy(update={"observed_generation": generation, "conditions": said})
+    return Plan(after.document(), events=on_change(before.conditions, said))

@@ -25,8 +25,7 @@ from modelwright.plan.attempts import (
     look,
     tick,
 )
-from modelwright.plan.conditions import Reason, State, Verdict, conditions
-from modelwright.plan.events import on_change
+from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.failures import running, trouble
 from modelwright.plan.gang import Gang, Launcher, gang, queue_name, service
 from modelwright.plan.launch import program
@@ -78,7 +77,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     try:
         spec = TrainingJobSpec.model_validate(observed.object["spec"])
     except ValidationError as error:
-        return _say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, sentence(error)), now)
+        return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, sentence(error)), now)
     view = look(observed, before.attempt)
     if not isinstance(view, View):
         return owner.ask(observed, view)
@@ -87,7 +86,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         return wanted
     # What was refused did not happen, so the status may not say that it did.
     why = f"{observed.rejection.action}: {observed.rejection.message}"
-    refused = _say(observed, before, before, Verdict(State.STALLED, Reason.CHILD_REJECTED, why), now, ended=False)
+    refused = owner.say(observed, before, before, Verdict(State.STALLED, Reason.CHILD_REJECTED, why), now, ended=False)
     return replace(refused, actions=wanted.actions, wake_after=owner.SELDOM)
 
 
@@ -310,22 +309,7 @@ def _storage_unavailable(job: _Job, message: str) -> Plan:
 
 
 def _report(job: _Job, verdict: Verdict, *, ended: bool = False) -> Plan:
-    return _say(job.observed, job.before, job.status, verdict, job.now, ended=ended)
-
-
-def _say(
-    observed: Observed,
-    before: TrainingJobStatus,
-    status: TrainingJobStatus,
-    verdict: Verdict,
-    now: datetime,
-    *,
-    ended: bool = True,
-) -> Plan:
-    generation = observed.object["metadata"].get("generation")
-    said = conditions(verdict, generation=generation, before=before.conditions, now=now, succeeded=True, ended=ended)
-    after = status.model_copy(update={"observed_generation": generation, "conditions": said})
-    return Plan(after.document(), events=on_change(before.conditions, said))
+    return owner.say(job.observed, job.before, job.status, verdict, job.now, ended=ended)
 
 
 def _starting(spec: TrainingJobSpec, number: int) -> Verdict:

@@ -12,8 +12,7 @@ from modelwright.api.tuningsweep import TuningSweepSpec, TuningSweepStatus
 from modelwright.plan import owner, trials, winner
 from modelwright.plan.actions import Action, Apply, Ask, Plan
 from modelwright.plan.attempts import Clock, JobState, View, look, tick
-from modelwright.plan.conditions import Reason, State, Verdict, conditions
-from modelwright.plan.events import on_change
+from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.failures import running, trouble
 from modelwright.plan.gang import Gang, Launcher, gang, queue_name, service
 from modelwright.plan.launch import program
@@ -58,7 +57,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     except ValidationError as error:
         wrong = sentence(error)
     if wrong is not None:
-        return _say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, wrong), now)
+        return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, wrong), now)
     view = look(observed, before.attempt)
     if not isinstance(view, View):
         return owner.ask(observed, view)
@@ -68,7 +67,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     # What was refused did not happen, so the status may not say that it did.
     message = f"{observed.rejection.action}: {observed.rejection.message}"
     refused = Verdict(State.STALLED, Reason.CHILD_REJECTED, message)
-    said = _say(observed, before, before, refused, now, ended=False)
+    said = owner.say(observed, before, before, refused, now, ended=False)
     return replace(said, actions=wanted.actions, wake_after=owner.SELDOM)
 
 
@@ -255,19 +254,4 @@ def _starting(sweep: _Sweep, number: int) -> Verdict:
 
 
 def _report(sweep: _Sweep, verdict: Verdict, *, ended: bool = False) -> Plan:
-    return _say(sweep.observed, sweep.before, sweep.status, verdict, sweep.now, ended=ended)
-
-
-def _say(
-    observed: Observed,
-    before: TuningSweepStatus,
-    status: TuningSweepStatus,
-    verdict: Verdict,
-    now: datetime,
-    *,
-    ended: bool = True,
-) -> Plan:
-    generation = observed.object["metadata"].get("generation")
-    said = conditions(verdict, generation=generation, before=before.conditions, now=now, succeeded=True, ended=ended)
-    after = status.model_copy(update={"observed_generation": generation, "conditions": said})
-    return Plan(after.document(), events=on_change(before.conditions, said))
+    return owner.say(sweep.observed, sweep.before, sweep.status, verdict, sweep.now, ended=ended)
