@@ -9,7 +9,8 @@ from pathlib import Path
 from e2e.cluster import files, paths, progress, shell
 from e2e.cluster.paths import Layout
 
-BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
+_RELEASE = "bookworm"
+BASE_IMAGE = f"docker.io/library/debian:{_RELEASE}-slim"
 # As in the image of that name on Docker Hub: packages come without what only people at a terminal read.
 _WITHOUT_DOCUMENTATION = """\
 path-exclude /usr/share/doc/*
@@ -31,7 +32,7 @@ class Buildah:
         roots = ("--root", str(layout.buildah), "--runroot", str(paths.RUN / "buildah"))
         self._command = ("buildah", *roots, "--storage-driver", "overlay")
 
-    def build(self, context: Path, dockerfile: Path, reference: str) -> None:
+    def build(self, context: Path, dockerfile: Path, reference: str, target: str | None) -> None:
         """Build an image, with the host's certificates and its uv cache at hand."""
         self.ensure_base()
         uv_cache = Path.home() / ".cache" / "uv"
@@ -41,6 +42,8 @@ class Buildah:
             "--build-arg=SSL_CERT_FILE=/run/secrets/authorities",
             f"--volume={uv_cache}:{_UV_CACHE}",
         ]
+        if target is not None:
+            options.append(f"--target={target}")
         if index := os.environ.get("PIP_INDEX_URL"):
             options.append(f"--build-arg=INDEX_URL={index}")
         self._bud(context, dockerfile, reference, *options)
@@ -88,13 +91,13 @@ class Buildah:
 
 def _root_file_system() -> Path:
     """A minimal Debian as a tar file in the cache."""
-    archive = paths.cache_root() / "debian-bookworm.tar"
+    archive = paths.cache_root() / f"debian-{_RELEASE}.tar"
     if archive.exists():
         return archive
-    with progress.step("bootstrapping Debian bookworm (once per machine)"), tempfile.TemporaryDirectory() as folder:
+    with progress.step(f"bootstrapping Debian {_RELEASE} (once per machine)"), tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
         log = paths.cache_root() / "logs" / "debootstrap.log"
-        shell.stream(["debootstrap", "--variant=minbase", "bookworm", root], log)
+        shell.stream(["debootstrap", "--variant=minbase", _RELEASE, root], log)
         _slim(root)
         fresh = archive.with_suffix(".new")
         with tarfile.open(fresh, "w") as writer:
@@ -103,16 +106,21 @@ def _root_file_system() -> Path:
     return archive
 
 
-def _use_packages_of_host(root: Path) -> None:
-    """Let the image take packages from where this machine takes Debian's, security updates included."""
+def use_packages_of_host(root: Path, host: Path = Path("/")) -> None:
+    """Let the image take packages from where this machine takes Debian's, security updates included.
+
+    On a machine of another release debootstrap's own list stays: packages of two releases do not mix.
+    """
+    if f"VERSION_CODENAME={_RELEASE}" not in (host / "etc/os-release").read_text().splitlines():
+        return
     for name in ("etc/apt/sources.list", "etc/apt/sources.list.d/debian.sources"):
-        host = Path("/") / name
+        source = host / name
         # Written even where the host has none: a list that debootstrap left would name the same packages twice.
-        files.write(root / name, host.read_text() if host.exists() else "")
+        files.write(root / name, source.read_text() if source.exists() else "")
 
 
 def _slim(root: Path) -> None:
-    _use_packages_of_host(root)
+    use_packages_of_host(root)
     files.write(root / "etc/dpkg/dpkg.cfg.d/slim", _WITHOUT_DOCUMENTATION)
     for name in _DOCUMENTATION:
         shutil.rmtree(root / "usr/share" / name)

@@ -12,11 +12,17 @@ NAMES = ("operator", "server", "runtime", "monitoring")
 _TAG_LENGTH = 12
 # Prometheus and Alertmanager for clusters that have none: a few Debian packages, and nothing of ours.
 _MONITORING = Path("e2e/monitoring/Dockerfile")
+_OURS = Path("images/Dockerfile")
 
 
 def dockerfile(name: str) -> Path:
     """The Dockerfile of an image, relative to the repository."""
-    return _MONITORING if name == "monitoring" else Path("images") / name / "Dockerfile"
+    return _MONITORING if name == "monitoring" else _OURS
+
+
+def target(name: str) -> str | None:
+    """The stage of that Dockerfile which is the image; None: its last."""
+    return None if name == "monitoring" else name
 
 
 def sources(name: str, repository: Path = paths.REPOSITORY) -> Iterator[Path]:

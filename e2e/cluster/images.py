@@ -67,7 +67,7 @@ def _ensure_pushed(layout: Layout, name: str, *, local: bool) -> str:
         _require_disk(layout, name)
         buildah = Buildah(layout)
         with progress.step(f"building {wanted}"):
-            buildah.build(context, context / buildcontext.dockerfile(name), wanted)
+            buildah.build(context, context / buildcontext.dockerfile(name), wanted, buildcontext.target(name))
     with progress.step(f"pushing {wanted}"):
         buildah.push(wanted)
     buildah.remove_others(wanted)

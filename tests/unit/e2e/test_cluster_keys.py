@@ -35,7 +35,7 @@ def test_a_build_takes_modules_only_as_pinned(module, tmp_path):
 def checkout(tmp_path):
     files = {
         "images/tools.txt": "uv",
-        "images/server/Dockerfile": "FROM debian",
+        "images/Dockerfile": "FROM debian",
         "images/server/requirements.txt": "numpy",
         "images/operator/requirements.txt": "kopf",
         "operator/modelwright/__init__.py": "",
@@ -55,7 +55,7 @@ def tag(checkout, tmp_path):
     return lambda: buildcontext.copy("server", tmp_path / f"context-{next(numbers)}", checkout)
 
 
-@pytest.mark.parametrize("name", ["images/server/Dockerfile", "operator/modelwright/__init__.py", "images/tools.txt"])
+@pytest.mark.parametrize("name", ["images/Dockerfile", "operator/modelwright/__init__.py", "images/tools.txt"])
 def test_a_change_of_what_an_image_is_made_of_changes_its_tag(checkout, tag, name):
     before = tag()
     (checkout / name).write_text("changed")
