@@ -1,6 +1,7 @@
 {{/*
-What the operator may do where it works. Every line is there because a plan or `modelwright.kube` needs it:
-server-side apply is create and patch; deletes carry a UID; other people's Secrets can be neither listed nor watched.
+What the operator may do where it works. Every line is there because a plan or `modelwright.kube` needs it, and
+`modelwright.kube.resources` says the same: server-side apply is create and patch; deletes carry a UID; other people's
+Secrets can be neither listed nor watched.
 */}}
 {{- define "modelwright.rules" -}}
 - apiGroups: [modelwright.dev]
@@ -28,11 +29,11 @@ server-side apply is create and patch; deletes carry a UID; other people's Secre
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 # Pods that outlive their Job, or a node that is gone, are deleted.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [list, watch, delete]
 # Storage credentials are read by their name; a gang of Ray gets a token of its own, which goes with its owner.
 - apiGroups: [""]
   resources: [secrets]

@@ -6,8 +6,11 @@ from typing import Annotated
 from pydantic import Field
 
 from modelwright.api.recipe import Task
-from modelwright.api.schema import ApiModel, ModelName, Timestamp
+from modelwright.api.schema import ApiModel, Count, ModelName, Timestamp
 from modelwright.api.trainingjob import MetricValue
+
+_Rows = Annotated[int, Field(ge=0, le=2**40)]
+"""Rows of one window: bounded, so that the sum over any number of windows still fits a status."""
 
 
 class ColumnKind(StrEnum):
@@ -68,14 +71,14 @@ class Window(ApiModel):
     """`monitoring/<namespace>/<deployment>/<version>/<window>/<replica>.json`: what one server counted."""
 
     model: ModelName
-    version: int
+    version: Count
     replica: str
     start: Timestamp
     end: Timestamp
-    rows: int
-    columns: dict[str, tuple[int, ...]]
+    rows: _Rows
+    columns: dict[str, tuple[_Rows, ...]]
     """Counts by column name, laid out as in the reference."""
-    prediction: tuple[int, ...]
+    prediction: tuple[_Rows, ...]
 
 
 class Metrics(ApiModel):
@@ -119,14 +122,14 @@ class File(ApiModel):
     """One file of a version."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size: int
+    size: Count
 
 
 class Manifest(ApiModel):
     """`manifest.json`: written last; a version without one does not exist."""
 
     model: ModelName
-    version: int
+    version: Count
     created: Timestamp
     job_uid: str
     files: dict[str, File]
@@ -142,13 +145,13 @@ class Registration(ApiModel):
     """`runs/<namespace>/<uid>/registration.json`: the number that a job's attempts write under. It never changes."""
 
     model: ModelName
-    version: int
+    version: Count
 
 
 class Alias(ApiModel):
     """`aliases/<alias>.json`: a movable name."""
 
-    version: int
+    version: Count
     moved_by: str
     reason: str
     at: Timestamp

@@ -52,7 +52,7 @@ class Retraining(ApiModel):
     template: TrainingJobSpec
     """Its model.promotion is the gate that the new version must pass."""
     triggers: Annotated[tuple[Trigger, ...], Field(min_length=1, max_length=2)] = (Trigger.ALERT, Trigger.DRIFT)
-    """What may start a retraining."""
+    """What may start a retraining: Alert what `alerts` matches, Drift what `test` finds."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=31536000)] = 3600
     """No retraining starts so soon after the last one started."""
     max_per_day: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -63,7 +63,14 @@ class DriftPolicySpec(ApiModel):
     """Which deployment to watch, what counts as a change, and what to do about it."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(rule("has(self.test) || has(self.alerts)", "a policy needs test, alerts or both"))
+        json_schema_extra=rules(
+            rule("has(self.test) || has(self.alerts)", "a policy needs test, alerts or both"),
+            rule(
+                "!has(self.retraining) || (has(self.test) && 'Drift' in self.retraining.triggers)"
+                " || (has(self.alerts) && 'Alert' in self.retraining.triggers)",
+                "nothing can start the retraining: the trigger Drift needs test, and Alert needs alerts",
+            ),
+        )
     )
     deployment: LocalReference
     """The ModelDeployment to watch, in this namespace."""

@@ -30,7 +30,7 @@ class Kind:
     spec: type[ApiModel]
     status: type[Status]
     unchangeable: tuple[str, ...]
-    """Fields of the spec that stay as they were created."""
+    """Fields of the spec, by their paths, that stay as they were created."""
     columns: tuple[Column, ...]
 
 
@@ -92,7 +92,8 @@ MODEL_DEPLOYMENT = Kind(
     "mdep",
     ModelDeploymentSpec,
     ModelDeploymentStatus,
-    (),
+    # Servers are told apart by the number of their version: it must not come to mean another model.
+    ("model.name", "storage.uri", "storage.endpoint"),
     (
         _STATUS,
         Column("Model", ".spec.model.name"),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modelwright.api.schema import AliasName, ApiModel, Metric, S3Uri
+from modelwright.api.schema import AliasName, ApiModel, Count, Metric, S3Uri
 from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion, TrainingJobSpec
 from modelwright.api.tuningsweep import Trial, TrialCounts, TrialState, TuningSweepSpec
 
@@ -61,10 +61,10 @@ class Run(ApiModel):
 class TrainingReport(ApiModel):
     """The state of an attempt, from rank 0."""
 
-    attempt: int
+    attempt: Count
     progress: Progress | None = None
     checkpoint: CheckpointStatus | None = None
-    resumed_from_step: int | None = None
+    resumed_from_step: Count | None = None
     stage: str = "Training"
     """Training or Evaluating."""
 
@@ -72,7 +72,7 @@ class TrainingReport(ApiModel):
 class SweepReport(ApiModel):
     """The state of a search, from its driver."""
 
-    attempt: int
+    attempt: Count
     trials: TrialCounts
     best_trial: Trial | None = None
     history: Annotated[tuple[Trial, ...], Field(max_length=10)] = ()
@@ -83,9 +83,9 @@ class Comparison(ApiModel):
 
     alias: AliasName
     metric: Metric
-    rows: int
+    rows: Count
     candidate: float
-    incumbent_version: int
+    incumbent_version: Count
     incumbent: float
     improvement: float
     """Positive when the candidate is better, whichever way the metric points."""
@@ -97,7 +97,7 @@ class Comparison(ApiModel):
 class TrainingResult(ApiModel):
     """What a job that succeeded leaves at `runs/<namespace>/<uid>/result.json`."""
 
-    attempt: int
+    attempt: Count
     model: RegisteredVersion | None = None
     metrics: tuple[MetricValue, ...] = ()
     comparison: Comparison | None = None
@@ -107,7 +107,7 @@ class TrainingResult(ApiModel):
 class SweepResult(ApiModel):
     """What a sweep leaves at `runs/<namespace>/<uid>/sweep.json`; also its memory between attempts."""
 
-    attempt: int
+    attempt: Count
     finished: bool
     trials: tuple[Trial, ...] = ()
     best_trial: Trial | None = None

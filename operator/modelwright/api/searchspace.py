@@ -1,6 +1,7 @@
 """Which fields of a recipe a sweep may search, and how a value that was tried becomes part of the recipe."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -30,7 +31,7 @@ def json_value(name: str, text: str) -> str | int | float:
 
     Its bounds are not checked here, but where the whole recipe is.
     """
-    kind: TypeAdapter[Any] = TypeAdapter(searchable_fields()[name].annotation or str)
+    kind = _kind(name)
     value: str | int | float = kind.dump_python(kind.validate_python(text), mode="json")
     return value
 
@@ -46,3 +47,9 @@ def with_parameters(recipe: Mapping[str, Any], parameters: Iterable[ParameterVal
         else:
             changed[field] = value
     return changed
+
+
+@cache
+def _kind(name: str) -> TypeAdapter[Any]:
+    # To make one takes a millisecond, and every look at a sweep checks every bound of its space.
+    return TypeAdapter(searchable_fields()[name].annotation or str)

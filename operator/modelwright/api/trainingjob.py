@@ -12,6 +12,8 @@ from modelwright.api.schema import (
     REGRESSION_METRICS,
     AliasName,
     ApiModel,
+    Count,
+    Measured,
     Metric,
     ModelName,
     S3Uri,
@@ -85,7 +87,7 @@ class Threshold(ApiModel):
         )
     )
     metric: Metric
-    """The metric."""
+    """The metric. Of two classes, precision, recall and f1 are those of the label that sorts last: yes, not no."""
     min: float | None = None
     """The least value that passes."""
     max: float | None = None
@@ -120,7 +122,8 @@ class Promotion(ApiModel):
     """IfBetter: both models are evaluated on the same held-out rows, and the new one must win by minImprovement with
     the stated confidence. The first version of a model takes the alias without a contest."""
     metric: Metric | None = None
-    """What IfBetter compares."""
+    """What IfBetter compares. Of two classes, precision, recall and f1 are those of the label that sorts last: yes, not
+    no."""
     min_improvement: Annotated[float, Field(ge=0)] = 0.0
     """By how much the new version must be better, in the metric's own unit."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -219,24 +222,24 @@ class TrainingJobSpec(ApiModel):
 class Progress(ApiModel):
     """How far training is, as rank 0 last reported it."""
 
-    step: int
+    step: Count
     """Steps made."""
-    total_steps: int | None = None
+    total_steps: Count | None = None
     """Steps to make."""
-    epoch: int | None = None
+    epoch: Count | None = None
     """The current epoch, from 1."""
-    epochs: int | None = None
+    epochs: Count | None = None
     """Epochs to make."""
-    loss: float | None = None
+    loss: Measured = None
     """The training loss of the last step."""
-    eta_seconds: int | None = None
+    eta_seconds: Count | None = None
     """The time that is left, at the present pace."""
 
 
 class CheckpointStatus(ApiModel):
     """The last complete checkpoint."""
 
-    step: int
+    step: Count
     """The step that it holds."""
     uri: str
     """Where it lies."""
@@ -257,7 +260,7 @@ class Attempt(ApiModel):
     """Why it ended: Completed, WorkerFailed, OutOfMemory, Evicted, ..."""
     message: str | None = None
     """What happened, in a sentence."""
-    resumed_from_step: int | None = None
+    resumed_from_step: Count | None = None
     """The step of the checkpoint that it started from; unset: from the beginning."""
 
 
@@ -266,7 +269,7 @@ class RegisteredVersion(ApiModel):
 
     name: ModelName
     """The model."""
-    version: int
+    version: Count
     """Its version."""
     uri: str
     """Where its files lie."""

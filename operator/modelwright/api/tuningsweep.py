@@ -6,7 +6,17 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from modelwright.api.common import PodSettings, Status
-from modelwright.api.schema import REGRESSION_METRICS, ApiModel, Metric, Timestamp, rule, rules
+from modelwright.api.schema import (
+    LOWER_IS_BETTER,
+    REGRESSION_METRICS,
+    ApiModel,
+    Count,
+    Measured,
+    Metric,
+    Timestamp,
+    rule,
+    rules,
+)
 from modelwright.api.trainingjob import TrainingJobSpec
 
 
@@ -86,12 +96,21 @@ class Goal(StrEnum):
 
 
 class Objective(ApiModel):
-    """What the sweep looks for, on held-out rows."""
+    """What the sweep looks for, on rows that the trials do not learn from."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                f"!has(self.goal) || (self.goal == 'Minimize') == (self.metric in {sorted(LOWER_IS_BETTER)})",
+                f"goal contradicts metric: {', '.join(sorted(LOWER_IS_BETTER))} are minimized, all others maximized;"
+                " leave goal out",
+            )
+        )
+    )
     metric: Metric
-    """The metric."""
+    """The metric. Of two classes, precision, recall and f1 are those of the label that sorts last: yes, not no."""
     goal: Goal | None = None
-    """Told from the metric when unset."""
+    """Told from the metric when unset; it may only say the same."""
 
 
 class SearchAlgorithm(StrEnum):
@@ -187,13 +206,13 @@ class TuningSweepSpec(ApiModel):
 class TrialCounts(ApiModel):
     """How many trials are where."""
 
-    running: int = 0
+    running: Count = 0
     """Trials that run now."""
-    succeeded: int = 0
+    succeeded: Count = 0
     """Trials that ran to their end."""
-    stopped: int = 0
+    stopped: Count = 0
     """Ended by early stopping; their results count."""
-    failed: int = 0
+    failed: Count = 0
     """Trials that broke or had no number to show."""
 
 
@@ -218,12 +237,12 @@ class ParameterValue(ApiModel):
 class Trial(ApiModel):
     """One point of the search space and what came of it."""
 
-    number: int
+    number: Count
     """From 1."""
     state: TrialState
     """How it stands."""
-    value: float | None = None
-    """The objective."""
+    value: Measured = None
+    """The objective; none where it is no number."""
     parameters: Annotated[tuple[ParameterValue, ...], Field(max_length=64)] = ()
     """The point that was tried."""
     message: str | None = None

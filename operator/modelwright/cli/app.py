@@ -1,22 +1,25 @@
 """Commands over the model registry: see what there is, fetch a version for another place, move an alias by hand."""
 
 import getpass
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from modelwright.api import layout
 from modelwright.api.artifacts import Lineage, Manifest, Metrics
 from modelwright.api.run import ResolvedStorage
+from modelwright.api.schema import AliasName, ModelName
 from modelwright.registry.aliases import move_alias, read_alias
 from modelwright.registry.errors import StoreError
+from modelwright.registry.probe import require_conditional_writes
 from modelwright.registry.store import ObjectStore, open_store
 from modelwright.registry.versions import fetch_version, list_versions, read_manifest
 
@@ -24,13 +27,28 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 _console = Console(soft_wrap=True)
 _errors = Console(stderr=True, soft_wrap=True)
 
+
+def _checked(names: TypeAdapter[str], what: str) -> Callable[[str], str]:
+    """Return a callback for a name that becomes part of a key: one with a slash in it would lead elsewhere."""
+
+    def check(name: str) -> str:
+        try:
+            names.validate_python(name)
+        except ValidationError as error:
+            said = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise typer.BadParameter(f"{name} is not the name of {what}: {said[0].lower()}{said[1:]}") from None
+        return name
+
+    return check
+
+
 Storage = Annotated[
     str, typer.Option("--storage", envvar="MODELWRIGHT_STORAGE_URI", help="Where models are kept: s3://bucket/prefix.")
 ]
 Endpoint = Annotated[
     str | None, typer.Option("--endpoint", envvar="AWS_ENDPOINT_URL", help="The server, for S3 that is not Amazon's.")
 ]
-Name = Annotated[str, typer.Argument(help="The model's name.")]
+Name = Annotated[str, typer.Argument(help="The model's name.", callback=_checked(TypeAdapter(ModelName), "a model"))]
 Version = Annotated[int, typer.Argument(help="The version's number.", min=1)]
 
 
@@ -87,15 +105,18 @@ def promote(
     version: Version,
     storage: Storage,
     endpoint: Endpoint = None,
-    alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
+    alias: Annotated[
+        str, typer.Option(help="The alias to move.", callback=_checked(TypeAdapter(AliasName), "an alias"))
+    ] = "champion",
     reason: Annotated[str, typer.Option(help="Why; kept with the alias.")] = "moved by hand",
 ) -> None:
     """Point an alias at a version: a way back, or a way past the gate. Deployments that follow it roll out."""
     with _store(storage, endpoint) as store:
+        require_conditional_writes(store)
         held = read_alias(store, name, alias)
         before = held[0].version if held else None
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        move_alias(store, name, alias, version, before, f"user {getpass.getuser()}", reason, moment)
+        move_alias(store, name, alias, version, before, _user(), reason, moment)
         came_from = f"version {before}" if before else "nowhere"
         _console.print(f"{alias} of {name} points at version {version}; it came from {came_from}")
 
@@ -114,9 +135,19 @@ def _store(storage: str, endpoint: str | None) -> Iterator[ObjectStore]:
         _errors.print(f"--storage {storage} is not of the form s3://bucket/prefix", style="red")
     except StoreError as error:
         _errors.print(str(error), style="red", markup=False)
+    except OSError as error:
+        _errors.print(f"{error.filename or 'This machine'}: {error.strerror or error}", style="red", markup=False)
     else:
         return
     raise typer.Exit(1)
+
+
+def _user() -> str:
+    try:
+        return f"user {getpass.getuser()}"
+    except (OSError, KeyError):
+        # A container may run as a number that nobody has written into /etc/passwd.
+        return f"uid {os.getuid()}"
 
 
 def _manifests(store: ObjectStore, name: str) -> list[Manifest]:

@@ -14,6 +14,7 @@ from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.times import stamp
 from modelwright.registry.aliases import move_alias
 from modelwright.registry.errors import AliasMoved, StoreError
+from modelwright.registry.store import ObjectStore
 
 _KEPT = frozenset(resource.kind for resource in (*CHILDREN, *OURS))
 
@@ -37,7 +38,7 @@ class Hands:
                     await self._spare_others(document)
                 return self._keep(await self._client.apply(document), by)
             case Patch(ref, body):
-                return self._keep(await self._client.patch(find(ref.api_version, ref.kind), ref, body), by)
+                return await self._patch(ref, body, by)
             case Delete():
                 return await self._delete(action, by)
             case CreateSecret(document, keys):
@@ -61,6 +62,13 @@ class Hands:
                 f"{kind} {metadata['name']} exists and belongs to somebody else: delete it, or choose another name"
             )
 
+    async def _patch(self, ref: Ref, body: Object, by: Key) -> bool:
+        try:
+            return self._keep(await self._client.patch(find(ref.api_version, ref.kind), ref, body), by)
+        except errors.NotFound:
+            # Somebody was faster and deleted it: no refusal, but news, and the next plan knows it.
+            return self._objects.remove(_key(ref), ref.uid)
+
     async def _delete(self, action: Delete, by: Key) -> bool:
         ref = action.ref
         try:
@@ -80,30 +88,31 @@ class Hands:
         try:
             await self._client.get(SECRET, metadata["namespace"], metadata["name"])
         except errors.NotFound:
-            self._client.guard()
             values = {key: secrets.token_hex(32) for key in keys}
             with contextlib.suppress(errors.Conflict):
-                await self._client.create(SECRET, {**document, "stringData": values})
+                await self._client.create(SECRET, {**document, "stringData": values}, guarded=True)
             return True
         return False
 
     async def _move_alias(self, action: MoveAlias) -> None:
-        self._client.guard()
         at = stamp(datetime.now(UTC))
-        try:
-            await self._stores.call(
-                action.store,
-                lambda opened: move_alias(
-                    opened,
-                    action.model,
-                    action.alias,
-                    action.version,
-                    action.expected,
-                    action.moved_by,
-                    action.reason,
-                    at,
-                ),
+
+        def move(opened: ObjectStore) -> None:
+            # The call may have waited for a thread.
+            self._client.guard()
+            move_alias(
+                opened,
+                action.model,
+                action.alias,
+                action.version,
+                action.expected,
+                action.moved_by,
+                action.reason,
+                at,
             )
+
+        try:
+            await self._stores.call(action.store, move)
         except AliasMoved as error:
             # Not a refusal: the plan saw an older world and has to look again.
             raise errors.Conflict(error.message) from None

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 import kopf
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
+from modelwright.api.common import Storage
 from modelwright.kube import auth, errors, trigger
 from modelwright.kube.act import Hands
 from modelwright.kube.answers import Answers
@@ -28,12 +29,13 @@ from modelwright.kube.reconcile import Parts, Planner, Reconciler
 from modelwright.kube.resources import CHILDREN, OURS
 from modelwright.kube.rollcall import RollCall
 from modelwright.kube.settings import Process
-from modelwright.kube.stores import Stores
+from modelwright.kube.stores import Stores, at_or_below
 from modelwright.kube.watches import WatchIndex
 from modelwright.kube.wiring import Dispatcher
 
 _DRAIN_SECONDS = 20.0
 _CRD_SECONDS = 10.0
+_KEEPING = "lease"
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class App:
         self.queue = Queue(process.concurrency)
         self.watches = WatchIndex()
         self.inbox = Inbox(self.queue.add)
-        self.stores = Stores(self.client)
+        self.stores = Stores(self.client, at_or_below(process.plans.resolve(Storage())))
         self.events = EventPoster(self.client, self.metrics, process.pod_name)
         self.election = Election(self.client, process.pod_namespace, process.lease_name, process.identity)
         self.rollcall = RollCall(self.client, self.objects, self.metrics, process.scopes)
@@ -76,6 +78,8 @@ class App:
         self._configuration = configuration
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._ended = asyncio.Event()
+        """Set when any of them ends."""
 
     async def run(self) -> None:
         """Serve probes, wait for the Lease, reconcile until told to stop. Raises LostError when the Lease is lost."""
@@ -85,10 +89,10 @@ class App:
             await self._until_stopped(self._lead())
         finally:
             self._stop.set()
+            # A renewal under way would take the Lease back.
+            await _cancel(task for task in self._tasks if task.get_name() == _KEEPING)
             await self.election.release()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await _cancel(self._tasks)
             await runner.cleanup()
             self.stores.close()
             await self.client.close()
@@ -116,38 +120,37 @@ class App:
             self.metrics.is_leader.set(0)
 
     async def _reconcile(self) -> None:
-        keeping = self._background(self.election.keep(), "lease")
-        await self._first_view(keeping)
-        self.synced = True
-        log.info("reconciling %d objects", self.queue.schedule.depth())
-        working = asyncio.create_task(self.queue.run(self.reconciler.reconcile), name="queue")
-        self._background(self.rollcall.run(), "roll call")
-        try:
-            # Whatever of these ends, ends the process: none of them can do without the others.
-            await asyncio.wait({working, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            working.cancel()
-            await asyncio.wait({working})
-        for task in (working, *self._tasks):
-            if task.done() and not task.cancelled():
-                task.result()
-
-    async def _first_view(self, keeping: asyncio.Task[None]) -> None:
-        """Return once the store holds the whole cluster: a plan on half a view would make what is there already."""
+        self._background(self.election.keep(), _KEEPING)
         self.health.start()
         for reflector in self.reflectors:
             self._background(reflector.run(), f"watch of {reflector.resource.plural}")
         self._background(self.events.run(), "events")
-        viewing = asyncio.create_task(self._view())
+        if not await self._finished(self._view()):
+            return
+        self.synced = True
+        log.info("reconciling %d objects", self.queue.schedule.depth())
+        self._background(self.rollcall.run(), "roll call")
+        await self._finished(self.queue.run(self.reconciler.reconcile))
+
+    async def _finished(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Run some work until it ends, or until anything in the background does; return whether it ended by itself.
+
+        Whatever ends in the background ends the process: no part can do without the others. What it raised is raised.
+        """
+        task, ended = asyncio.create_task(work), asyncio.create_task(self._ended.wait())
         try:
-            await asyncio.wait({viewing, keeping}, return_when=asyncio.FIRST_COMPLETED)
-            if keeping.done():
-                keeping.result()
-            await viewing
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            viewing.cancel()
+            task.cancel()
+            ended.cancel()
+            await asyncio.wait({task})
+        for done in (task, *self._tasks):
+            if done.done() and not done.cancelled():
+                done.result()
+        return not task.cancelled()
 
     async def _view(self) -> None:
+        """Return once the store holds the whole cluster: a plan on half a view would make what is there already."""
         await self._wait_for_crds()
         await self._start_kopf()
         for reflector in self.reflectors:
@@ -200,14 +203,21 @@ class App:
         await web.TCPSite(runner, self.process.http_host or None, self.process.http_port).start()
         return runner
 
-    def _background(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
+        task.add_done_callback(lambda _: self._ended.set())
         self._tasks.append(task)
-        return task
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    cancelled = list(tasks)
+    for task in cancelled:
+        task.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
 
 
 async def run(process: Process, planners: Mapping[str, Planner]) -> int:

@@ -56,6 +56,9 @@ class PodTokens:
 
     async def pod(self, token: str) -> PodIdentity | None:
         """Return the pod that shows a token; None when it is not to be believed. Raises ApiError."""
+        if not token.isascii():
+            # No JWT, and a review could not even be written down.
+            return None
         digest = fingerprint(token)
         known = self._remembered(digest)
         if known is None:
@@ -100,7 +103,7 @@ class Rate:
 
 def fingerprint(token: str) -> str:
     """Return what stands for a token in memory."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(_bytes(token)).hexdigest()
 
 
 def bearer(header: str | None) -> str | None:
@@ -112,11 +115,16 @@ def bearer(header: str | None) -> str | None:
 def expected_token(file: Path | None) -> str | None:
     """Return the token in a file, as it is now (it may be rotated); None when there is none."""
     try:
-        return (file.read_text().strip() or None) if file is not None else None
+        return (file.read_text("utf-8", "surrogateescape").strip() or None) if file is not None else None
     except OSError:
         return None
 
 
 def matches(shown: str | None, expected: str) -> bool:
     """Compare in constant time."""
-    return shown is not None and hmac.compare_digest(shown.encode(), expected.encode())
+    return shown is not None and hmac.compare_digest(_bytes(shown), _bytes(expected))
+
+
+def _bytes(token: str) -> bytes:
+    # As aiohttp decodes a header: bytes that are no UTF-8 come as lone surrogates.
+    return token.encode(errors="surrogateescape")

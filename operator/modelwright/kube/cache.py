@@ -21,6 +21,8 @@ SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 DEAF_AFTER = 2.5 * WATCH_DEADLINE
 """Seconds without any answer, bookmarks included, after which a watch counts as deaf."""
 _LONGEST_PAUSE = 30.0
+_SHORTEST_WATCH = 1.0
+"""Seconds that a watch lasts even where nothing happens; one that ends earlier was not served."""
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +88,10 @@ class Reflector:
         return version
 
     async def _watch(self, version: str) -> None:
+        begun, quiet = self._clock(), True
         async for kind, item in self._client.watch(self.resource, self.namespace, SELECTOR, version):
             self.last_contact = self._clock()
-            self._failures = 0
+            self._failures, quiet = 0, False
             metadata = item["metadata"]
             if kind == "DELETED":
                 key = Key(self.resource.kind, metadata["namespace"], metadata["name"])
@@ -96,6 +99,8 @@ class Reflector:
             elif kind != "BOOKMARK":
                 self._put(item)
             self._version = metadata["resourceVersion"]
+        if quiet and self._clock() - begun < _SHORTEST_WATCH:
+            raise errors.Unavailable("the watch ended at once")
         self.last_contact = self._clock()
 
     def _put(self, item: dict[str, object]) -> None:

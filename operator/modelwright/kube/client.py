@@ -73,7 +73,7 @@ class Client:
         if proxy:
             self._extra["proxy"] = proxy
         self.guard: Callable[[], None] = _no_guard
-        """Called before every write of the reconciler; raises when this process may not write any more."""
+        """Called right before every write of the reconciler; raises when this process may not write any more."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -132,35 +132,34 @@ class Client:
         """Server-side apply, by force: where somebody else set a field that a plan sets, the plan wins."""
         metadata = document["metadata"]
         path = resource_of(document).path(metadata.get("namespace"), metadata["name"], subresource)
-        self.guard()
         query: dict[str, str | int] = {"fieldManager": MANAGER, "force": "true"}
-        return await self._call("apply", "PATCH", path, query=query, body=document, content_type=_APPLY)
+        return await self._call("apply", "PATCH", path, query=query, body=document, content_type=_APPLY, guarded=True)
 
     async def patch(self, resource: Resource, ref: Ref, body: Object) -> Object:
         """JSON merge patch of one life of an object. Raises Conflict when the object is another one."""
-        self.guard()
-        guarded = {**body, "metadata": {**body.get("metadata", {}), "uid": ref.uid}}
+        of_this_life = {**body, "metadata": {**body.get("metadata", {}), "uid": ref.uid}}
         path = resource.path(ref.namespace, ref.name)
         query: dict[str, str | int] = {"fieldManager": MANAGER}
-        return await self._call("patch", "PATCH", path, query=query, body=guarded, content_type=_MERGE)
+        return await self._call(
+            "patch", "PATCH", path, query=query, body=of_this_life, content_type=_MERGE, guarded=True
+        )
 
     async def delete(self, resource: Resource, ref: Ref, propagation: str, grace_seconds: int | None = None) -> Object:
         """Delete one life of an object; return what is left of it, or the Status that says it is gone."""
-        self.guard()
         body: Object = {"propagationPolicy": propagation, "preconditions": {"uid": ref.uid}}
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
-        return await self._call("delete", "DELETE", resource.path(ref.namespace, ref.name), body=body)
+        return await self._call("delete", "DELETE", resource.path(ref.namespace, ref.name), body=body, guarded=True)
 
     async def replace(self, resource: Resource, document: Object) -> Object:
         """Update an object that is still at its resource version. Raises Conflict when it is not."""
         metadata = document["metadata"]
         return await self._call("update", "PUT", resource.path(metadata["namespace"], metadata["name"]), body=document)
 
-    async def create(self, resource: Resource, document: Object) -> Object:
+    async def create(self, resource: Resource, document: Object, *, guarded: bool = False) -> Object:
         """Create an object."""
         path = resource.path(document.get("metadata", {}).get("namespace"))
-        return await self._call("create", "POST", path, body=document)
+        return await self._call("create", "POST", path, body=document, guarded=guarded)
 
     async def create_event(self, document: Object) -> None:
         """Post an event."""
@@ -186,20 +185,25 @@ class Client:
         body: Object | None = None,
         content_type: str = _JSON,
         headers: Mapping[str, str] | None = None,
+        guarded: bool = False,
     ) -> Object:
         sent = {**await self._authorization(), **(headers or {})}
         payload = None
         if body is not None:
-            payload = orjson.dumps(body)
+            payload = _encode(body)
             sent["Content-Type"] = content_type
+        async with self._slots:
+            if guarded:
+                # Asked last of all: the wait for a slot may have been longer than the Lease.
+                self.guard()
+            answer = await self._send(verb, method, self._url(path, query), payload, sent)
+        document: Object = orjson.loads(answer)
+        return document
+
+    async def _send(self, verb: str, method: str, url: URL, payload: bytes | None, headers: Mapping[str, str]) -> bytes:
         code, answer, retry_after = 0, b"", None
         try:
-            async with (
-                self._slots,
-                self._session.request(
-                    method, self._url(path, query), data=payload, headers=sent, **self._extra
-                ) as response,
-            ):
+            async with self._session.request(method, url, data=payload, headers=headers, **self._extra) as response:
                 code, answer, retry_after = response.status, await response.read(), response.headers.get("Retry-After")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise errors.Unavailable(_describe(error)) from error
@@ -207,8 +211,7 @@ class Client:
             self._metrics.api_calls.labels(verb, str(code)).inc()
         if code >= 400:
             raise errors.from_response(code, answer, retry_after)
-        document: Object = orjson.loads(answer)
-        return document
+        return answer
 
     def _url(self, path: str, query: Mapping[str, str | int] | None) -> URL:
         # Names in paths have been checked by the API server: nothing needs quoting, and yarl's quoting is slow.
@@ -240,6 +243,14 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         for line in lines:
             if line:
                 yield line
+
+
+def _encode(body: Object) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        # Numbers of more than 64 bits, half characters: what a pod says may hold them, and repeating does not help.
+        raise errors.Rejected(f"it cannot be written as JSON: {error}") from None
 
 
 def _describe(error: BaseException) -> str:

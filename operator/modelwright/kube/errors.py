@@ -50,7 +50,7 @@ def from_response(code: int, payload: bytes, retry_after: str | None = None) -> 
         kind = Expired
     elif code in _PERMANENT:
         kind = Rejected
-    wait = float(retry_after) if retry_after is not None and retry_after.isdigit() else None
+    wait = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
     return kind(message, code, wait)
 
 

@@ -127,7 +127,7 @@ class Endpoints:
         """Answer 200 once every policy that an alert concerns has dealt with it."""
         expected = await asyncio.to_thread(auth.expected_token, self.alert_token_file)
         if expected is None:
-            return _refuse(503, "alerts are refused: no alert token is configured (chart value alerts.tokenSecret)")
+            return _refuse(503, "alerts are refused: no alert token is configured (chart value alerts.tokenSecretName)")
         if not auth.matches(auth.bearer(request.headers.get("Authorization")), expected):
             return _refuse(401, "a bearer token is wanted, and it must be the configured one")
         try:

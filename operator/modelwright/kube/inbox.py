@@ -7,6 +7,7 @@ carried out, so Alertmanager sends again what this process forgot.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from modelwright.api.run import SweepReport, TrainingReport
 from modelwright.kube.objects import Key
@@ -19,32 +20,41 @@ Report = TrainingReport | SweepReport
 _AlertId = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class _Reported:
+    """The last report about an object, and about which life of it."""
+
+    uid: str
+    report: Report
+    look: float
+    """When it leads, or led, to a look."""
+
+
 class Inbox:
     """The last report of every object, and the alerts that nobody has dealt with."""
 
     def __init__(self, wake: Callable[[Key, float], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._wake = wake
         self._clock = clock
-        self._reports: dict[str, Report] = {}
-        self._looks: dict[str, float] = {}
-        """When the last report leads, or led, to a look."""
+        self._reports: dict[Key, _Reported] = {}
         self._alerts: dict[Key, dict[_AlertId, Alert]] = {}
         self._waiting: dict[Key, list[tuple[frozenset[_AlertId], asyncio.Future[None]]]] = {}
 
     def report(self, key: Key, uid: str, report: Report) -> None:
         """Take in a report; one of an older attempt says nothing about the present."""
-        known = self._reports.get(uid)
-        if known is not None and known.attempt > report.attempt:
+        known = self._of_life(key, uid)
+        if known is not None and known.report.attempt > report.attempt:
             return
-        self._reports[uid] = report
-        now, last = self._clock(), self._looks.get(uid, float("-inf"))
+        now, last = self._clock(), known.look if known is not None else float("-inf")
         # A look in the future may have been replaced by an earlier one for another reason: it is asked for again.
-        look = self._looks[uid] = last if last > now else max(now, last + REPORT_SECONDS)
+        look = last if last > now else max(now, last + REPORT_SECONDS)
+        self._reports[key] = _Reported(uid, report, look)
         self._wake(key, look - now)
 
-    def last_report(self, uid: str) -> Report | None:
+    def last_report(self, key: Key, uid: str) -> Report | None:
         """Return the last report about one life of an object."""
-        return self._reports.get(uid)
+        known = self._of_life(key, uid)
+        return None if known is None else known.report
 
     def submit(self, key: Key, alerts: Iterable[Alert]) -> asyncio.Future[None]:
         """Hand alerts to an object; the future is done when a plan that saw them was carried out."""
@@ -81,11 +91,14 @@ class Inbox:
                 future.set_result(None)
         self._set_waiting(key, waiting)
 
-    def forget(self, key: Key, uid: str) -> None:
+    def forget(self, key: Key) -> None:
         """An object is gone: nobody will deal with its alerts, and that is all right."""
-        self._reports.pop(uid, None)
-        self._looks.pop(uid, None)
+        self._reports.pop(key, None)
         self.handled(key, self.alerts(key))
+
+    def _of_life(self, key: Key, uid: str) -> "_Reported | None":
+        known = self._reports.get(key)
+        return known if known is not None and known.uid == uid else None
 
     def _set_alerts(self, key: Key, alerts: dict[_AlertId, Alert]) -> None:
         if alerts:

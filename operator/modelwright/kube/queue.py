@@ -27,6 +27,8 @@ class Outcome:
     """Seconds until another look; None: a change will tell."""
     retry: bool = False
     """It failed: look again with back-off."""
+    retry_after: float = 0.0
+    """Then not earlier than after so many seconds: the API server asked for that."""
 
 
 class Schedule:
@@ -75,16 +77,11 @@ class Schedule:
         if changed is not None:
             self._ready.setdefault(key, changed)
         if outcome.retry:
-            self.add_at(key, now + self._backoff(key))
+            self.add_at(key, now + max(self._backoff(key), min(_LONGEST_RETRY, outcome.retry_after)))
             return
         self._failures.pop(key, None)
         if outcome.wake_after is not None:
             self.add_at(key, now + outcome.wake_after)
-
-    def forget(self, key: Key) -> None:
-        """A key is gone: no wake-up, no memory of failures."""
-        self._due.pop(key, None)
-        self._failures.pop(key, None)
 
     def next_due(self) -> float | None:
         """Return the time of the next wake-up."""

@@ -23,7 +23,7 @@ from modelwright.kube.objects import Key, Objects
 from modelwright.kube.queue import Outcome
 from modelwright.kube.resources import find
 from modelwright.kube.watches import WatchIndex
-from modelwright.plan.actions import Action, AliasWatch, Ask, MoveAlias, Object, Plan, Rejection
+from modelwright.plan.actions import Action, AliasWatch, Ask, Event, MoveAlias, Object, Plan, Rejection
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import Answer, Question
 from modelwright.plan.settings import Settings
@@ -120,7 +120,7 @@ class Reconciler:
             return Outcome("rejected", retry=True)
         except errors.ApiError as error:
             log.warning("%s %s/%s: %s", *key, error.message)
-            return Outcome("unavailable", retry=True)
+            return Outcome("unavailable", retry=True, retry_after=error.retry_after or 0.0)
         except LostError as error:
             log.warning("%s %s/%s is left to the next leader: %s", *key, error)
             return Outcome("lost", retry=True)
@@ -133,7 +133,7 @@ class Reconciler:
         document = self._parts.objects.get(key)
         if document is None or document["metadata"].get("deletionTimestamp"):
             # Children go by their owner references; there is nothing to finish.
-            self.forget(key)
+            self._forget(key)
             return Outcome("gone")
         refused = self._standing(key, document)
         observed = self._observe(key, document, refused)
@@ -144,16 +144,18 @@ class Reconciler:
         if refused is not None and observed.rejection is None:
             observed = replace(observed, rejection=refused.rejection)
             plan, observed = await self._decide(key, observed)
-        wrote = await self._write_status(key, document, plan) or wrote
+        try:
+            wrote = await self._write_status(key, document, plan.status) or wrote
+        except errors.Rejected as error:
+            await self._say_refused(key, document, plan, error)
+            return Outcome("rejected", retry=True)
         self._conclude(key, document, plan, observed)
         return self._next(plan, wrote, refused)
 
-    def forget(self, key: Key, uid: str | None = None) -> None:
-        """Drop what is remembered of an object that is gone."""
-        record = self._parts.objects.record(key)
+    def _forget(self, key: Key) -> None:
         self._refused.pop(key, None)
         self._parts.watches.set(key, ())
-        self._parts.inbox.forget(key, uid or (record.uid if record else ""))
+        self._parts.inbox.forget(key)
 
     def _standing(self, key: Key, document: Object) -> _Refused | None:
         refused = self._refused.get(key)
@@ -166,7 +168,7 @@ class Reconciler:
         return Observed(
             object=document,
             children=self._parts.objects.children(uid),
-            report=self._parts.inbox.last_report(uid),
+            report=self._parts.inbox.last_report(key, uid),
             alerts=self._parts.inbox.alerts(key),
             rejection=refused.rejection if refused else None,
         )
@@ -237,9 +239,16 @@ class Reconciler:
                 if holder != key:
                     self._wake(holder)
 
-    async def _write_status(self, key: Key, document: Object, plan: Plan) -> bool:
+    async def _say_refused(self, key: Key, document: Object, plan: Plan, error: errors.Rejected) -> None:
+        """Say in an event and in the conditions alone that the rest of the status was refused."""
+        message = f"the API server refused the status: {error.message}"
+        log.warning("%s %s/%s: %s", *key, message)
+        self._parts.events.post(document, Event("Warning", status.REFUSED, message))
+        await self._write_status(key, document, status.refused(document, plan.status, message, datetime.now(UTC)))
+
+    async def _write_status(self, key: Key, document: Object, wanted: Object) -> bool:
         """Write the status where it says something new; return whether the object changed by that."""
-        if status.same(plan.status, document.get("status")):
+        if status.same(wanted, document.get("status")):
             return False
         metadata = document["metadata"]
         body = {
@@ -247,7 +256,7 @@ class Reconciler:
             "kind": document["kind"],
             # With its UID: a successor of the same name must not get the status of its predecessor.
             "metadata": {name: metadata[name] for name in ("name", "namespace", "uid")},
-            "status": status.without_nulls(plan.status),
+            "status": status.without_nulls(wanted),
         }
         try:
             written = await self._parts.client.apply(body, "status")
@@ -262,7 +271,8 @@ class Reconciler:
         for event in plan.events:
             self._parts.events.post(document, event)
         self._parts.watches.set(key, plan.watches)
-        self._parts.inbox.handled(key, observed.alerts)
+        if not plan.postponed:
+            self._parts.inbox.handled(key, observed.alerts)
 
     def _next(self, plan: Plan, wrote: bool, refused: _Refused | None) -> Outcome:
         times = [SETTLE_SECONDS] if wrote else []

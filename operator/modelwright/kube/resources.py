@@ -1,4 +1,7 @@
-"""Every kind of object that the operator reads or writes, and its address. The chart's RBAC grants these only."""
+"""Every kind of object that the operator reads or writes, its address, and what is done with it.
+
+The chart's RBAC grants that and no more.
+"""
 
 from dataclasses import dataclass
 
@@ -14,6 +17,8 @@ class Resource:
     api_version: str
     kind: str
     plural: str
+    verbs: tuple[str, ...]
+    """Of the API server's; subresources aside."""
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """Return the URL path of an object, or of a list when there is no name; no namespace means all of them."""
@@ -26,20 +31,30 @@ class Resource:
         return "/".join(parts)
 
 
-JOB = Resource("batch/v1", "Job", "jobs")
-POD = Resource("v1", "Pod", "pods")
-SERVICE = Resource("v1", "Service", "services")
-DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
-SECRET = Resource("v1", "Secret", "secrets")
-EVENT = Resource("v1", "Event", "events")
-LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases")
-TOKEN_REVIEW = Resource("authentication.k8s.io/v1", "TokenReview", "tokenreviews")
+_SEEN = ("list", "watch")
+_APPLIED = ("create", "patch")
+
+JOB = Resource("batch/v1", "Job", "jobs", ("get", *_SEEN, *_APPLIED, "delete"))
+# Pods that outlive their Job, or a node that is gone, are deleted.
+POD = Resource("v1", "Pod", "pods", (*_SEEN, "delete"))
+# A user chose its name, so whose it is is asked first. It goes with its owner only.
+SERVICE = Resource("v1", "Service", "services", ("get", *_SEEN, *_APPLIED))
+DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments", ("get", *_SEEN, *_APPLIED, "delete"))
+SECRET = Resource("v1", "Secret", "secrets", ("get", "create"))
+EVENT = Resource("v1", "Event", "events", ("create",))
+LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases", ("get", "create", "update"))
+TOKEN_REVIEW = Resource("authentication.k8s.io/v1", "TokenReview", "tokenreviews", ("create",))
 
 CHILDREN = (JOB, POD, SERVICE, DEPLOYMENT)
 """What plans look at; these are watched."""
-OURS = tuple(Resource(API_VERSION, kind.kind, kind.plural) for kind in KINDS)
+# Sweeps and drift policies make TrainingJobs; what ends is deleted when its time is over.
+_WRITTEN = {"TrainingJob": (*_APPLIED, "delete"), "TuningSweep": ("delete",)}
+OURS = tuple(
+    Resource(API_VERSION, kind.kind, kind.plural, ("get", *_SEEN, *_WRITTEN.get(kind.kind, ()))) for kind in KINDS
+)
+ALL = (*CHILDREN, SECRET, EVENT, LEASE, TOKEN_REVIEW, *OURS)
 BY_PLURAL = {resource.plural: resource for resource in OURS}
-_BY_TYPE = {(resource.api_version, resource.kind): resource for resource in (*CHILDREN, SECRET, *OURS)}
+_BY_TYPE = {(resource.api_version, resource.kind): resource for resource in ALL}
 
 
 def resource_of(document: Object) -> Resource:

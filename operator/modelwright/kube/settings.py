@@ -1,8 +1,10 @@
 """How the process is told what to do: environment variables MODELWRIGHT_*, as the chart sets them."""
 
 import ipaddress
+import os
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +23,10 @@ class SettingsError(ValueError):
     """A variable is missing or makes no sense; the message names it and says what is wanted."""
 
 
+def _own_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
 @dataclass(frozen=True)
 class Process:
     """Everything that is not for plans."""
@@ -28,7 +34,8 @@ class Process:
     plans: Settings
     namespaces: tuple[str, ...] = ()
     """Where to work; empty means everywhere."""
-    pod_name: str = "local"
+    pod_name: str = field(default_factory=_own_name)
+    """Of this replica alone: two that sign alike take each other's Lease for their own."""
     pod_ip: str = "127.0.0.1"
     pod_namespace: str = "default"
     lease_name: str = "modelwright"
@@ -66,7 +73,7 @@ def read(environment: Mapping[str, str]) -> Process:
     return Process(
         plans=_plans(given),
         namespaces=tuple(part.strip() for part in given.get("WATCH_NAMESPACES", "").split(",") if part.strip()),
-        pod_name=given.get("POD_NAME", Process.pod_name),
+        pod_name=given.get("POD_NAME", _own_name()),
         pod_ip=_address(given, "POD_IP", Process.pod_ip),
         pod_namespace=given.get("POD_NAMESPACE", Process.pod_namespace),
         lease_name=given.get("LEASE_NAME", Process.lease_name),

@@ -1,9 +1,17 @@
 """Does a status say something new? Lists that the API server keeps as maps may come back in another order."""
 
+from datetime import datetime
 from typing import Any
 
+from modelwright.api.common import Condition
+from modelwright.plan.actions import Object
+from modelwright.plan.conditions import State, Verdict, conditions
+
+REFUSED = "StatusRejected"
+"""The reason of Ready where the API server refuses the rest of a status."""
 LIST_KEYS = {"conditions": "type", "incidents": "id", "metrics": "name"}
 """Status fields of list type map, and the key of their entries; a test compares this with the CRDs."""
+_SUMMARY = frozenset({*State, "Succeeded"})
 
 
 def same(wanted: Any, found: Any) -> bool:
@@ -19,6 +27,26 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nulls(entry) for entry in value]
     return value
+
+
+def refused(document: Object, wanted: Object, message: str, now: datetime) -> Object:
+    """Return the status of an object as it is, but with conditions that say why it is not the wanted one.
+
+    The object has not ended, whatever was to be said of that; it stays suspended where it was to be.
+    """
+    found, generation = document.get("status") or {}, document["metadata"].get("generation")
+    before = [Condition.model_validate(entry) for entry in found.get("conditions") or ()]
+    types = {entry["type"] for entry in wanted.get("conditions") or ()}
+    said = conditions(
+        Verdict(State.SUSPENDED if State.SUSPENDED in types else State.STALLED, REFUSED, message),
+        generation=generation,
+        before=before,
+        now=now,
+        succeeded="Succeeded" in types,
+        ended=False,
+        extra=[(c.type, c.status == "True", c.reason, c.message) for c in before if c.type not in _SUMMARY],
+    )
+    return {**found, "observedGeneration": generation, "conditions": [condition.document() for condition in said]}
 
 
 def _normal(value: Any, name: str = "") -> Any:

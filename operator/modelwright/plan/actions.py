@@ -127,6 +127,8 @@ class Plan:
     """Look again after so many seconds even if nothing changes; None: a change will tell."""
     watches: tuple[Watch, ...] = ()
     """What else, when it changes, makes this object worth another look."""
+    postponed: bool = False
+    """The alerts that were observed are not dealt with: they wait for the next plan, and so does their sender."""
 
 
 @dataclass(frozen=True)

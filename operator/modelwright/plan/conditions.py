@@ -33,6 +33,7 @@ class Reason(StrEnum):
     CONTAINER_CONFIG_INVALID = "ContainerConfigInvalid"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
     STORAGE_UNAVAILABLE = "StorageUnavailable"
+    API_UNAVAILABLE = "ApiUnavailable"
     STORAGE_NOT_CONFIGURED = "StorageNotConfigured"
     CHILD_REJECTED = "ChildRejected"
     MODEL_NOT_FOUND = "ModelNotFound"
@@ -127,6 +128,11 @@ def find(target: Object, kind: str) -> Object | None:
     """Return a condition of an object in its JSON form; None where it has none of that type."""
     listed = (target.get("status") or {}).get("conditions") or ()
     return next((entry for entry in listed if entry.get("type") == kind), None)
+
+
+def is_suspended(known: Iterable[Condition]) -> bool:
+    """Tell whether conditions say that an object is suspended, for whichever reason."""
+    return any(entry.type == State.SUSPENDED for entry in known)
 
 
 def has_ended(target: Object) -> bool:

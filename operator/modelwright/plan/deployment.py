@@ -19,14 +19,14 @@ from modelwright.plan.rollout import Rollout, Scene, actions, decide, drain_left
 from modelwright.plan.serving_objects import url
 from modelwright.plan.settings import Settings
 from modelwright.plan.target import LOOK_AGAIN, resolve
-from modelwright.plan.validation import sentence
+from modelwright.plan.validation import sentence, status_before
 
 _REASONS = frozenset(reason.value for reason in Reason)
 
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     """Return what to do about a ModelDeployment, or what must be known first."""
-    before = _status_before(observed)
+    before = status_before(ModelDeploymentStatus, observed.object)
     try:
         spec = ModelDeploymentSpec.model_validate(observed.object["spec"])
     except ValidationError as error:
@@ -45,14 +45,6 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         wake_after=_wake_after(scene, rollout),
         watches=_watches(scene),
     )
-
-
-def _status_before(observed: Observed) -> ModelDeploymentStatus:
-    try:
-        return ModelDeploymentStatus.model_validate(observed.object.get("status") or {})
-    except ValidationError:
-        # Written by a version that thought otherwise; everything in it can be found out again.
-        return ModelDeploymentStatus()
 
 
 def _invalid(observed: Observed, before: ModelDeploymentStatus, message: str, now: datetime) -> Plan:

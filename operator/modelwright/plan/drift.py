@@ -9,14 +9,16 @@ from pydantic import ValidationError
 from modelwright.api.common import Condition
 from modelwright.api.driftpolicy import DriftPolicySpec, DriftPolicyStatus, DriftResult, IncidentOutcome, Trigger
 from modelwright.plan import incidents, monitoring
-from modelwright.plan.actions import Action, Ask, Event, Object, ObjectWatch, Plan
+from modelwright.plan.actions import Action, Ask, Event, Object, ObjectWatch, Plan, Rejection
 from modelwright.plan.conditions import Reason, State, Verdict, conditions
 from modelwright.plan.drift_data import Look, look
+from modelwright.plan.events import on_change
 from modelwright.plan.incidents import Cause, Ledger
 from modelwright.plan.observed import Observed
-from modelwright.plan.questions import ReadLive
+from modelwright.plan.owner import SOON
+from modelwright.plan.questions import ReadLive, Unavailable
 from modelwright.plan.settings import Settings
-from modelwright.plan.validation import sentence
+from modelwright.plan.validation import sentence, status_before
 
 _SUSPENDED = Verdict(State.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true: no test is made, no retraining starts")
 
@@ -67,12 +69,16 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     if isinstance(response, Ask):
         return response
     after, actions = response
+    watches = (ObjectWatch("ModelDeployment", policy.key[0], policy.spec.deployment.name),)
+    if actions and _unread(observed):
+        return Plan(observed.object.get("status") or {}, wake_after=SOON, watches=watches, postponed=True)
+    status = _status(policy, seen, after, observed, now)
     return Plan(
-        status=_status(policy, seen, after, now),
+        status=status.document(),
         actions=actions,
-        events=tuple(_events(policy, seen, after)),
+        events=(*_events(policy, seen, after), *on_change(policy.status.conditions, status.conditions)),
         wake_after=seen.next_in,
-        watches=(ObjectWatch("ModelDeployment", policy.key[0], policy.spec.deployment.name),),
+        watches=watches,
     )
 
 
@@ -83,11 +89,19 @@ def _newest(observed: Observed) -> _Policy:
     if isinstance(live, dict) and live["metadata"]["uid"] == seen["metadata"]["uid"]:
         seen = live
     spec = DriftPolicySpec.model_validate(seen["spec"])
-    return _Policy(seen, spec, DriftPolicyStatus.model_validate(seen.get("status") or {}))
+    return _Policy(seen, spec, status_before(DriftPolicyStatus, seen))
 
 
 def _live_question(policy: Object) -> ReadLive:
     return ReadLive("DriftPolicy", policy["metadata"]["namespace"], policy["metadata"]["name"])
+
+
+def _unread(observed: Observed) -> bool:
+    """Tell whether something that only the API server knows could not be had: no budget is judged without it."""
+    return any(
+        isinstance(question, ReadLive) and isinstance(answer, Unavailable)
+        for question, answer in observed.answers.items()
+    )
 
 
 def _jobs(policy: _Policy, observed: Observed) -> _Jobs | Ask:
@@ -178,10 +192,10 @@ def _respond(
     return ledger, tuple(actions)
 
 
-def _status(policy: _Policy, seen: Look, ledger: Ledger, now: datetime) -> Object:
+def _status(policy: _Policy, seen: Look, ledger: Ledger, observed: Observed, now: datetime) -> DriftPolicyStatus:
     generation = policy.object["metadata"].get("generation")
     said = conditions(
-        _verdict(policy, seen, ledger),
+        _verdict(policy, seen, ledger, observed.rejection),
         generation=generation,
         before=policy.status.conditions,
         now=now,
@@ -194,14 +208,17 @@ def _status(policy: _Policy, seen: Look, ledger: Ledger, now: datetime) -> Objec
         incidents=ledger.newest(),
         last_retraining_time=ledger.last_start,
         retraining_times=ledger.starts,
-    ).document()
+    )
 
 
-def _verdict(policy: _Policy, seen: Look, ledger: Ledger) -> Verdict:
+def _verdict(policy: _Policy, seen: Look, ledger: Ledger, refused: Rejection | None) -> Verdict:
     if policy.spec.suspend:
         return _SUSPENDED
     if ledger.running is not None:
         return Verdict(State.RECONCILING, Reason.RETRAINING, f"TrainingJob {ledger.running} is retraining the model")
+    if refused is not None:
+        message = f"{refused.action} was refused: {refused.message}"
+        return Verdict(State.STALLED, Reason.CHILD_REJECTED, message)
     if seen.trouble is not None:
         return seen.trouble
     watching = f"watching ModelDeployment {policy.spec.deployment.name}"
@@ -262,4 +279,5 @@ def _invalid(policy: Object, error: ValidationError, now: datetime) -> Plan:
     kept = policy.get("status") or {}
     before = [Condition.model_validate(entry) for entry in kept.get("conditions") or ()]
     said = conditions(verdict, generation=generation, before=before, now=now)
-    return Plan(status={**kept, "observedGeneration": generation, "conditions": [entry.document() for entry in said]})
+    status = {**kept, "observedGeneration": generation, "conditions": [entry.document() for entry in said]}
+    return Plan(status, events=on_change(before, said))

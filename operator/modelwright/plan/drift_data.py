@@ -15,7 +15,11 @@ from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import ReadDocument, ReadDocuments, ReadObject, Store, Unavailable
 from modelwright.plan.settings import Settings
+from modelwright.plan.target import unavailable
 from modelwright.plan.times import seconds_between
+
+MOST_WINDOWS = 4500
+"""Of all servers together in one test: a day of the default windows from three servers. The store reads 5,000."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,8 @@ def _test(
     answered = (observed.answers[about_reference], observed.answers[about_windows])
     for answer in answered:
         if isinstance(answer, Unavailable):
-            verdict = Verdict(State.RECONCILING, Reason.STORAGE_UNAVAILABLE, answer.message)
-            return Look(last, trouble=verdict, next_in=test.interval_seconds)
+            trouble = unavailable(observed, store, answer)
+            return trouble if isinstance(trouble, Ask) else Look(last, trouble=trouble, next_in=test.interval_seconds)
     try:
         reference = Reference.model_validate(answered[0])
     except ValidationError:
@@ -138,6 +142,11 @@ def _blind(
     if every > test.window_seconds:
         message = f"servers write every {every} s, the test looks back only {test.window_seconds} s"
         return Verdict(State.STALLED, Reason.NO_DATA, f"{message}: raise spec.test.windowSeconds")
+    reads = test.window_seconds * wanted.replicas // every
+    if reads > MOST_WINDOWS:
+        message = f"a test would read {reads} windows of the servers, more than {MOST_WINDOWS}"
+        hint = f"raise spec.monitoring.windowSeconds of ModelDeployment {deployment}, or lower spec.test.windowSeconds"
+        return Verdict(State.STALLED, Reason.NO_DATA, f"{message}: {hint}")
     if serving is None:
         return _no_data(f"ModelDeployment {deployment} serves no version yet")
     return None

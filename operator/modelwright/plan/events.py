@@ -6,8 +6,8 @@ from modelwright.api.common import Condition
 from modelwright.plan.actions import Event
 from modelwright.plan.conditions import Reason
 
-_QUIET = frozenset({Reason.TRAINING, Reason.SEARCHING})
-"""Ordinary progress, which the status shows anyway."""
+_QUIET = frozenset({Reason.TRAINING, Reason.SEARCHING, Reason.WATCHING, Reason.DRIFTED, Reason.RETRAINING})
+"""Ordinary progress, which the status shows anyway, and what has an event of its own."""
 _WARNINGS = frozenset(
     {
         Reason.RESTARTING,
@@ -17,6 +17,8 @@ _WARNINGS = frozenset(
         Reason.SECRET_NOT_FOUND,
         Reason.STORAGE_UNAVAILABLE,
         Reason.STORAGE_NOT_CONFIGURED,
+        Reason.API_UNAVAILABLE,
+        Reason.CHILD_REJECTED,
         Reason.MODEL_NOT_FOUND,
         Reason.DEPLOYMENT_NOT_FOUND,
     }
@@ -24,12 +26,15 @@ _WARNINGS = frozenset(
 
 
 def on_change(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Event, ...]:
-    """Return the event of a new reason of Ready, if it is worth one; the event has the same reason."""
+    """Return the event of a new reason of Ready, if it is worth one; the event has the same reason.
+
+    An object that was suspended from the start waits as it was told: that is none.
+    """
     old, new = _by_type(before), _by_type(after)
     ready = new["Ready"]
     if "Ready" in old and old["Ready"].reason == ready.reason:
         return ()
-    if ready.reason in _QUIET:
+    if ready.reason in _QUIET or ("Ready" not in old and ready.reason == Reason.SUSPENDED):
         return ()
     bad = "Stalled" in new or ready.reason in _WARNINGS
     return (Event("Warning" if bad else "Normal", ready.reason, ready.message),)

@@ -15,9 +15,11 @@ from modelwright.plan.pods import container_settings, env, labels, metadata, pod
 from modelwright.plan.settings import Settings
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-"""On a TrainingJob or a TuningSweep: the LocalQueue of Kueue that admits its gangs."""
+"""On an object of ours: the LocalQueue of Kueue that admits its gangs."""
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
+_SAVE_SECONDS = 120
+"""For the last checkpoint of a pod that is asked to leave."""
 # An Indexed Job names its pods' hosts `<job>-<index>`, and a host name has 63 characters.
 _JOB_NAME_LIMIT = 63 - len("-999")
 
@@ -67,7 +69,9 @@ def gang(spec: Gang, settings: Settings) -> tuple[Action, ...]:
     token: tuple[Action, ...] = ()
     if spec.launcher is Launcher.RAY:
         token = (CreateSecret(_token_secret(spec.owner), (TOKEN_KEY,)),)
-    return (Apply(service(spec.owner)), *token, Apply(job(spec, settings)))
+    # A gang that is held needs no names before it goes on, and may be held for long in great numbers.
+    names = () if spec.suspend else (Apply(service(spec.owner)),)
+    return (*names, *token, Apply(job(spec, settings)))
 
 
 def service(owner: Object) -> Object:
@@ -83,8 +87,8 @@ def service(owner: Object) -> Object:
 def job(spec: Gang, settings: Settings) -> Object:
     """Return the Indexed Job: the first pod that fails fails it, and no pod of it is replaced."""
     number, replicas = str(spec.run.attempt), spec.workers.replicas
-    queue = queue_name(spec.owner)
-    extra = {ATTEMPT_LABEL: number, **({QUEUE_LABEL: queue} if queue else {})}
+    queue = queue_labels(spec.owner)
+    extra = {ATTEMPT_LABEL: number, **queue}
     body: Object = {
         "completions": replicas,
         "parallelism": replicas,
@@ -92,7 +96,7 @@ def job(spec: Gang, settings: Settings) -> Object:
         "backoffLimit": 0,
         "podReplacementPolicy": "Failed",
         # Kueue starts what it has admitted, and nothing that it has not.
-        "suspend": spec.suspend or queue is not None,
+        "suspend": spec.suspend or bool(queue),
         "template": {
             "metadata": {"labels": {**labels(spec.owner), ATTEMPT_LABEL: number}},
             "spec": _pod(spec, settings),
@@ -108,6 +112,12 @@ def queue_name(owner: Object) -> str | None:
     """Return the Kueue queue that an object of ours asks for."""
     found = (owner["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     return str(found) if found else None
+
+
+def queue_labels(owner: Object) -> dict[str, str]:
+    """Return the labels that put what an object makes into its queue."""
+    queue = queue_name(owner)
+    return {QUEUE_LABEL: queue} if queue else {}
 
 
 def _life(owner: Object) -> str:
@@ -132,6 +142,8 @@ def _pod(spec: Gang, settings: Settings) -> Object:
     return {
         **pod,
         "restartPolicy": "Never",
+        # Ours saves a checkpoint and leaves; what does not listen should not be waited for longer than usual.
+        **({} if spec.program.command else {"terminationGracePeriodSeconds": _SAVE_SECONDS}),
         "subdomain": service_name(spec.owner),
         "containers": [_container(spec, settings)],
         "volumes": [

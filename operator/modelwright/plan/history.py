@@ -7,7 +7,7 @@ from datetime import datetime
 from modelwright.api.run import TrainingReport
 from modelwright.api.trainingjob import Attempt, TrainingJobStatus
 from modelwright.plan.attempts import JobState, View, ended_at, started_at, state_of
-from modelwright.plan.conditions import Reason
+from modelwright.plan.conditions import is_suspended
 from modelwright.plan.failures import Cause, Loss
 from modelwright.plan.lifecycle import loss_of
 
@@ -18,11 +18,12 @@ _LONGEST = 1024
 def attempts(before: TrainingJobStatus, view: View, now: datetime) -> tuple[Attempt, ...]:
     """Return the newest attempts, oldest first; what nobody recorded is told from the Jobs, what was told stays."""
     known = {entry.number: entry for entry in before.attempts}
+    suspended = is_suspended(before.conditions)
     for number, job in view.jobs.items():
         started = started_at(job)
         if number not in known and started is not None:
             known[number] = Attempt(number=number, start_time=started)
-    return _newest(_closed(entry, view, now, suspended=reason(before) == Reason.SUSPENDED) for entry in known.values())
+    return _newest(_closed(entry, view, now, suspended=suspended) for entry in known.values())
 
 
 def begun(entries: Iterable[Attempt], number: int, at: str) -> tuple[Attempt, ...]:

@@ -18,11 +18,12 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from modelwright.api.driftpolicy import DriftPolicySpec, Incident, IncidentOutcome, Trigger
-from modelwright.api.schema import API_VERSION, ApiModel
+from modelwright.api.schema import API_VERSION, ApiModel, Count, Timestamp
 from modelwright.api.trainingjob import PromotionOutcome
 from modelwright.plan import pods
 from modelwright.plan.actions import Apply, Event, Object
 from modelwright.plan.conditions import find, has_ended
+from modelwright.plan.gang import queue_labels
 from modelwright.plan.names import child_name, short_hash
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Alert
 from modelwright.plan.times import parse, stamp
@@ -60,10 +61,10 @@ class Mark(ApiModel):
     id: str
     trigger: Trigger
     name: str
-    time: str
-    started: str
-    version: int | None = None
-    since: str | None = None
+    time: Timestamp
+    started: Timestamp
+    version: Count | None = None
+    since: Timestamp | None = None
 
     def incident(self, training_job: str) -> Incident:
         """Return the incident as it was when its job was created."""
@@ -209,7 +210,7 @@ def retraining(policy: Object, cause: Cause, before: Incident | None, now: datet
     job = {
         "apiVersion": API_VERSION,
         "kind": "TrainingJob",
-        "metadata": {**pods.metadata(policy, name), "annotations": annotations},
+        "metadata": {**pods.metadata(policy, name, queue_labels(policy)), "annotations": annotations},
         "spec": policy["spec"]["retraining"]["template"],
     }
     return Apply(job), mark.incident(name)

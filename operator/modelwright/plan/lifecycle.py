@@ -172,36 +172,39 @@ def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | Non
 def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None) -> Next:
     if loss is None:
         # It went for the suspension, not for a failure: the same attempt goes on.
-        return _when_quiet(view, now) or Start(view.number)
+        return when_quiet(view, now) or Start(view.number)
     return _retry(view, rules, loss, now, not_before=now)
 
 
 def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: datetime) -> Next:
     if not loss.retryable:
-        return GiveUp(loss.reason, loss.message)
+        return GiveUp(loss.reason, loss.message, _strays(view))
     if view.number > rules.max_restarts:
         message = f"attempt {view.number} of {rules.max_restarts + 1} was the last: {loss.message}"
-        return GiveUp(Reason.RESTARTS_EXHAUSTED, message)
+        return GiveUp(Reason.RESTARTS_EXHAUSTED, message, _strays(view))
     if rules.suspend:
         return _suspended()
     verdict = _restarting(view, rules, loss)
-    if (busy := _when_quiet(view, now, verdict)) is not None:
+    if (busy := when_quiet(view, now, verdict)) is not None:
         return busy
     if now < not_before:
         return Hold(verdict, wake_after=(not_before - now).total_seconds())
     return Start(view.number + 1)
 
 
-def _when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hold | None:
+def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hold | None:
     """Return a pause as long as anything of an earlier gang may still run."""
     unfinished = any(not finished(job) for job in view.jobs.values())
     if not unfinished and not any(alive(pod) for pod in view.pods):
         return None
-    # Pods whose Job was deleted without them belong to nobody, and would stay.
-    orphans = [pod for pod in view.pods if alive(pod) and attempt_of(pod) not in view.jobs]
-    strays = tuple(Delete(ref(pod, "v1", "Pod")) for pod in orphans if not pod["metadata"].get("deletionTimestamp"))
     stuck, wake = _stuck(view, now)
-    return Hold(verdict, (*leftovers(view), *strays, *stuck), wake)
+    return Hold(verdict, (*leftovers(view), *_strays(view), *stuck), wake)
+
+
+def _strays(view: View) -> tuple[Delete, ...]:
+    """Return the deletes of pods whose Job was deleted without them: they belong to nobody, and would stay."""
+    orphans = [pod for pod in view.pods if alive(pod) and attempt_of(pod) not in view.jobs]
+    return tuple(Delete(ref(pod, "v1", "Pod")) for pod in orphans if not pod["metadata"].get("deletionTimestamp"))
 
 
 def _stuck(view: View, now: datetime) -> tuple[tuple[Delete, ...], float | None]:

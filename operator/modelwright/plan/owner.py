@@ -1,5 +1,6 @@
 """What the owners of gangs, TrainingJob and TuningSweep, do alike: where work is kept, when to start, how to end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -7,14 +8,17 @@ from typing import Any
 from modelwright.api.common import Status, Storage
 from modelwright.api.trainingjob import TrainingJobStatus
 from modelwright.api.tuningsweep import TuningSweepStatus
-from modelwright.plan.actions import Action, Ask, Delete, Plan
+from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
 from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdated, ref
-from modelwright.plan.conditions import Reason, State, Verdict, conditions
+from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.events import on_change
+from modelwright.plan.failures import running, trouble
+from modelwright.plan.gang import Gang, queue_name, service
+from modelwright.plan.lifecycle import SUSPENDED, queued
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
 from modelwright.plan.settings import Settings
-from modelwright.plan.times import seconds_between
+from modelwright.plan.times import seconds_between, stamp
 
 SOON, LATER, SELDOM = 15.0, 60.0, 300.0
 """Seconds until another look at what does not tell us of its changes: S3, a Secret, a refusal of the API server."""
@@ -61,6 +65,27 @@ def obstacle(observed: Observed, store: Store | None, newest: int) -> Obstacle |
     return Obstacle(None, SOON) if old else None
 
 
+def begun(made: Gang) -> Verdict:
+    """Return what is said of an attempt that was just made."""
+    if made.suspend:
+        return SUSPENDED
+    queue = queue_name(made.owner)
+    return queued(queue) if queue else _starting(made.run.attempt, made.workers.replicas)
+
+
+def getting_ready(workers: Sequence[Object], number: int, replicas: int) -> Verdict | None:
+    """Return what keeps the pods of an attempt from their work; None: they are at it."""
+    found = trouble(workers)
+    if found is not None:
+        return Verdict(State.RECONCILING, found.reason, found.message)
+    return _starting(number, replicas) if sum(running(pod) for pod in workers) < replicas else None
+
+
+def put_back(observed: Observed) -> tuple[Action, ...]:
+    """Return what makes the Service that a live gang lacks: somebody deleted it, or the gang was held until now."""
+    return () if observed.child("Service") else (Apply(service(observed.object)),)
+
+
 def after_the_end(
     observed: Observed, before: TrainingJobStatus | TuningSweepStatus, now: datetime, *, busy: bool = False
 ) -> Plan:
@@ -88,11 +113,43 @@ def unchanged(observed: Observed) -> Plan:
     return Plan(observed.object.get("status") or {})
 
 
-def ask(observed: Observed, question: Question | Unavailable) -> Plan | Ask:
-    """Return what must be known; where that cannot be had now, change nothing and look again soon."""
-    if isinstance(question, Unavailable):
+def ask(observed: Observed, question: Question | Unavailable, before: Status, now: datetime) -> Plan | Ask:
+    """Return what must be known; where that cannot be had now, look again soon.
+
+    What was said before still stands; an object of which nothing was ever said gets to hear what it waits for.
+    """
+    if not isinstance(question, Unavailable):
+        return Ask((question,))
+    if before.conditions:
         return replace(unchanged(observed), wake_after=SOON)
-    return Ask((question,))
+    verdict = Verdict(State.RECONCILING, Reason.API_UNAVAILABLE, f"it cannot be looked up: {question.message}")
+    return replace(say(observed, before, before, verdict, now), wake_after=SOON)
+
+
+def held_up(before: Status, verdict: Verdict) -> Verdict:
+    """Return what is said of an object that cannot go on now.
+
+    One that was suspended still is: its Job may be gone for that, and must not be taken for a lost one later.
+    """
+    return replace(verdict, state=State.SUSPENDED) if is_suspended(before.conditions) else verdict
+
+
+def unless_refused(observed: Observed, before: Status, wanted: Plan | Ask, now: datetime) -> Plan | Ask:
+    """Return the plan that is wanted, or what is said while the API server refuses an action of it.
+
+    What was refused did not happen, so the status may not say that it did.
+    """
+    refused = observed.rejection
+    if refused is None or isinstance(wanted, Ask) or not wanted.actions:
+        return wanted
+    verdict = Verdict(State.STALLED, Reason.CHILD_REJECTED, f"{refused.action}: {refused.message}")
+    said = say(observed, before, before, held_up(before, verdict), now, ended=False)
+    return replace(said, actions=wanted.actions, wake_after=SELDOM)
+
+
+def ending(clock: Clock, now: datetime) -> dict[str, Any]:
+    """Return the fields of a status that say that it is over for good."""
+    return {"completion_time": stamp(now), **clock_fields(clock.stopped(now) if clock.since else clock)}
 
 
 def storage_unavailable(message: str) -> Verdict:
@@ -108,6 +165,10 @@ def clock_fields(clock: Clock) -> dict[str, Any]:
 def pods(count: int) -> str:
     """Return `1 pod`, `2 pods`."""
     return "1 pod" if count == 1 else f"{count} pods"
+
+
+def _starting(number: int, replicas: int) -> Verdict:
+    return Verdict(State.RECONCILING, Reason.STARTING, f"attempt {number} starts on {pods(replicas)}")
 
 
 def _how_to_make(store: Store) -> str:

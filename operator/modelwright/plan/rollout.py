@@ -8,10 +8,17 @@ from modelwright.api.modeldeployment import FailedVersion, ModelDeploymentSpec, 
 from modelwright.plan.actions import Action, Apply, Delete, Object, Patch
 from modelwright.plan.fleet import Fleet
 from modelwright.plan.observed import Observed
-from modelwright.plan.serving_objects import MODEL_LABEL, as_wanted, deployment, service, version_of
+from modelwright.plan.serving_objects import (
+    MODEL_LABEL,
+    SELECTED_ANNOTATION,
+    as_wanted,
+    deployment,
+    service,
+    version_of,
+)
 from modelwright.plan.settings import Settings
 from modelwright.plan.target import Target
-from modelwright.plan.times import seconds_between, stamp
+from modelwright.plan.times import is_stamp, seconds_between, stamp
 
 _ROUNDING = 1.0
 """Timestamps are whole seconds, rounded down."""
@@ -128,7 +135,8 @@ def _select(scene: Scene, failed: FailedVersion | None) -> int | None:
         if version in answering:
             return version
     if scene.served is not None:
-        return scene.served
+        # Nobody answers. To move would help nobody either, while there is something to come back where we are.
+        return current if current is not None and (current in scene.fleets or current == target) else scene.served
     return target if scene.target.deployable or current == target else current
 
 
@@ -149,8 +157,27 @@ def _serving(scene: Scene, selected: int | None) -> ServedVersion | None:
         name=name,
         version=selected,
         alias=scene.spec.model.alias if selected == scene.target.version else before.alias if before and same else None,
-        since=before.since if before and same else stamp(scene.now),
+        since=_since(scene, selected, before if same else None),
     )
+
+
+def _since(scene: Scene, selected: int, before: ServedVersion | None) -> str:
+    """Return when a version took the requests, or took them back; a status may not have heard of the last switch."""
+    if before is None or before.since is None:
+        return stamp(scene.now)
+    return max(before.since, _named_since(scene, selected) or "")
+
+
+def _named_since(scene: Scene, version: int) -> str | None:
+    """Return since when the Service names a version: from now on, if it does not yet.
+
+    None if nobody wrote that down, or not as a time.
+    """
+    for found in scene.observed.child("Service"):
+        if version_of(found["spec"].get("selector") or {}) == version:
+            since = (found["metadata"].get("annotations") or {}).get(SELECTED_ANNOTATION)
+            return since if is_stamp(since) else None
+    return stamp(scene.now)
 
 
 def _kept(scene: Scene, rollout: Rollout) -> set[int]:
@@ -170,7 +197,7 @@ def _service(scene: Scene, rollout: Rollout) -> Iterable[Action]:
     found = next(iter(scene.observed.child("Service")), None)
     if found is not None and found["metadata"].get("deletionTimestamp"):
         return
-    wanted = service(scene.owner, rollout.selected)
+    wanted = service(scene.owner, rollout.selected, _named_since(scene, rollout.selected))
     if not as_wanted(wanted, found):
         yield Apply(wanted, user_named=True)
 

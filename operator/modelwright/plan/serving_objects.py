@@ -19,6 +19,8 @@ TEMPLATE_LABEL = "modelwright.dev/template"
 """On pods: a digest of the template that they were made from, which tells the pods of a change from those before it."""
 APPLIED_ANNOTATION = "modelwright.dev/applied"
 """A digest of what was applied, so that an object that is as wanted is not written again."""
+SELECTED_ANNOTATION = "modelwright.dev/selected-since"
+"""On the Service: since when it names its version. It is written with the selector, so no crash can part the two."""
 _GRACE_SECONDS = 30
 """On top of the drain: for answers in flight and the last counts."""
 
@@ -38,9 +40,9 @@ def url(owner: Object) -> str:
     return f"http://{service_name(owner)}.{owner['metadata']['namespace']}.svc.cluster.local"
 
 
-def service(owner: Object, version: int) -> Object:
-    """Return the Service that sends everything to one version."""
-    return _digested(
+def service(owner: Object, version: int, since: str | None = None) -> Object:
+    """Return the Service that sends everything to one version; `since` when, where that is known."""
+    made = _digested(
         {
             "apiVersion": "v1",
             "kind": "Service",
@@ -52,6 +54,9 @@ def service(owner: Object, version: int) -> Object:
             },
         }
     )
+    if since is not None:
+        made["metadata"]["annotations"][SELECTED_ANNOTATION] = since
+    return made
 
 
 def deployment(owner: Object, spec: ModelDeploymentSpec, version: int, store: Store, settings: Settings) -> Object:

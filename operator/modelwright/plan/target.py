@@ -62,14 +62,14 @@ def resolve(
         return Target(found, store, deployable=True)
     if isinstance(found, Missing):
         return Target(found.version, store, Verdict(State.STALLED, Reason.MODEL_NOT_FOUND, found.message))
-    trouble = _unavailable(observed, store, found)
+    trouble = unavailable(observed, store, found)
     if isinstance(trouble, Ask):
         return trouble
     # What was wanted at the last visit still is, as far as anybody knows.
     return Target(last, store, trouble, deployable=last in running)
 
 
-def _unavailable(observed: Observed, store: Store, answer: Unavailable) -> Verdict | Ask:
+def unavailable(observed: Observed, store: Store, answer: Unavailable) -> Verdict | Ask:
     """Return why the store cannot be read; only now is it worth a question whether its Secret is there."""
     if store.secret_name is not None:
         question = SecretExists(store.namespace, store.secret_name)

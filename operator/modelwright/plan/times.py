@@ -1,6 +1,7 @@
 """RFC 3339 timestamps of whole seconds, as Kubernetes writes them."""
 
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 
 def stamp(moment: datetime) -> str:
@@ -11,6 +12,14 @@ def stamp(moment: datetime) -> str:
 def parse(text: str) -> datetime:
     """Return the moment that a timestamp names. Raises ValueError."""
     return datetime.fromisoformat(text)
+
+
+def is_stamp(text: object) -> TypeGuard[str]:
+    """Tell whether something that anybody may have written is such a timestamp."""
+    try:
+        return isinstance(text, str) and stamp(parse(text)) == text
+    except (ValueError, OverflowError):
+        return False
 
 
 def seconds_between(earlier: str, later: datetime) -> float:

@@ -17,7 +17,7 @@ from modelwright.api.trainingjob import (
     TrainingJobStatus,
 )
 from modelwright.plan import history, owner
-from modelwright.plan.actions import Action, Apply, Ask, MoveAlias, Plan
+from modelwright.plan.actions import Action, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
     JobState,
@@ -25,12 +25,10 @@ from modelwright.plan.attempts import (
     look,
     tick,
 )
-from modelwright.plan.conditions import Reason, State, Verdict
-from modelwright.plan.failures import running, trouble
-from modelwright.plan.gang import Gang, Launcher, gang, queue_name, service
+from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
+from modelwright.plan.gang import Gang, Launcher, gang, queue_name
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
-    SUSPENDED,
     Completed,
     GiveUp,
     Hold,
@@ -39,14 +37,13 @@ from modelwright.plan.lifecycle import (
     Start,
     decide,
     loss_of,
-    queued,
 )
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.promotion import Candidate, judge, move
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
-from modelwright.plan.validation import sentence
+from modelwright.plan.validation import sentence, status_before
 
 MODULE = "modelwright.runtime.train"
 
@@ -69,7 +66,7 @@ class _Job:
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     """Return what is to be done about a TrainingJob."""
-    before = TrainingJobStatus.model_validate(observed.object.get("status") or {})
+    before = status_before(TrainingJobStatus, observed.object)
     if observed.object["metadata"].get("deletionTimestamp"):
         return owner.unchanged(observed)
     if before.completion_time is not None:
@@ -80,14 +77,9 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, sentence(error)), now)
     view = look(observed, before.attempt)
     if not isinstance(view, View):
-        return owner.ask(observed, view)
+        return owner.ask(observed, view, before, now)
     wanted = _next(_bring_up(observed, spec, before, view, settings, now))
-    if observed.rejection is None or isinstance(wanted, Ask) or not wanted.actions:
-        return wanted
-    # What was refused did not happen, so the status may not say that it did.
-    why = f"{observed.rejection.action}: {observed.rejection.message}"
-    refused = owner.say(observed, before, before, Verdict(State.STALLED, Reason.CHILD_REJECTED, why), now, ended=False)
-    return replace(refused, actions=wanted.actions, wake_after=owner.SELDOM)
+    return owner.unless_refused(observed, before, wanted, now)
 
 
 def _next(job: _Job) -> Plan | Ask:
@@ -103,7 +95,7 @@ def _next(job: _Job) -> Plan | Ask:
         job.clock,
         rules,
         job.now,
-        was_suspended=history.reason(job.before) == Reason.SUSPENDED,
+        was_suspended=is_suspended(job.before.conditions),
         recorded=history.loss_told(job.before.attempts, job.view.number),
     )
     if isinstance(step, Completed) or _may_have_result(job, step):
@@ -119,6 +111,9 @@ def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Pl
             return _train(job, step)
         case Hold(verdict, actions, wake, lost):
             if lost is not None:
+                if actions and history.loss_told(job.before.attempts, job.view.number) is None:
+                    # First why, then the end of it: what is left when the operator dies between would not show it.
+                    actions, wake = (), 0.0
                 attempts = history.lost(job.status.attempts, job.view.number, lost, stamp(job.now))
                 job = replace(job, status=job.status.model_copy(update={"attempts": attempts}))
             said = owner.unchanged(job.observed) if verdict is None else _report(job, verdict)
@@ -133,10 +128,11 @@ def _start(job: _Job, number: int) -> Plan | Ask:
     """Begin an attempt, once there is a place to keep its work and a key to it."""
     found = owner.obstacle(job.observed, job.store, job.view.number)
     if isinstance(found, owner.Obstacle):
-        said = owner.unchanged(job.observed) if found.verdict is None else _report(job, found.verdict)
+        verdict = found.verdict and owner.held_up(job.before, found.verdict)
+        said = owner.unchanged(job.observed) if verdict is None else _report(job, verdict)
         return replace(said, wake_after=found.wake_after)
     if found is not None:
-        return owner.ask(job.observed, found)
+        return owner.ask(job.observed, found, job.before, job.now)
     return _launch(job, number)
 
 
@@ -152,35 +148,25 @@ def _launch(job: _Job, number: int) -> Plan:
         secret_name=store.secret_name,
         suspend=spec.suspend,
     )
-    if spec.suspend:
-        verdict = SUSPENDED
-    elif queue:
-        verdict = queued(queue)
-    else:
-        verdict = _starting(spec, number)
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
     if not spec.suspend and not queue:
         update |= owner.clock_fields(job.clock.running(stamp(job.now)))
         update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now))
-    begun = replace(job, status=job.status.model_copy(update=update))
-    return replace(_report(begun, verdict), actions=gang(made, job.settings))
+    launched = replace(job, status=job.status.model_copy(update=update))
+    return replace(_report(launched, owner.begun(made)), actions=gang(made, job.settings))
 
 
 def _train(job: _Job, step: Running) -> Plan:
     """Say how the pods are doing; what is missing beside the Job is put back."""
-    pods, number = job.view.attempt_pods, job.view.number
-    found = trouble(pods)
-    if found is not None:
-        verdict = Verdict(State.RECONCILING, found.reason, found.message)
-    elif sum(1 for pod in pods if running(pod)) < job.spec.workers.replicas:
-        verdict = _starting(job.spec, number)
-    elif _evaluating(job):
+    number, replicas = job.view.number, job.spec.workers.replicas
+    verdict = owner.getting_ready(job.view.attempt_pods, number, replicas)
+    if verdict is None and _evaluating(job):
         verdict = Verdict(State.RECONCILING, Reason.EVALUATING, f"attempt {number} evaluates the model")
-    else:
-        width = owner.pods(job.spec.workers.replicas)
-        verdict = Verdict(State.RECONCILING, Reason.TRAINING, f"attempt {number} trains on {width}")
-    missing = () if job.observed.child("Service") else (Apply(service(job.observed.object)),)
-    return replace(_report(job, verdict), actions=(*missing, *step.actions), wake_after=step.wake_after)
+    elif verdict is None:
+        message = f"attempt {number} trains on {owner.pods(replicas)}"
+        verdict = Verdict(State.RECONCILING, Reason.TRAINING, message)
+    actions = (*owner.put_back(job.observed), *step.actions)
+    return replace(_report(job, verdict), actions=actions, wake_after=step.wake_after)
 
 
 def _may_have_result(job: _Job, step: object) -> bool:
@@ -296,22 +282,16 @@ def _run(job: _Job, number: int, store: Store) -> Run:
 
 def _end(job: _Job, verdict: Verdict, actions: tuple[Action, ...] = ()) -> Plan:
     """End the job for good: a completion time is never taken back."""
-    clock = job.clock.stopped(job.now) if job.clock.since else job.clock
-    update = {"completion_time": stamp(job.now), **owner.clock_fields(clock)}
-    ended = replace(job, status=job.status.model_copy(update=update))
+    ended = replace(job, status=job.status.model_copy(update=owner.ending(job.clock, job.now)))
     ttl = job.spec.ttl_seconds_after_finished
     wake = None if ttl is None else float(ttl)
     return replace(_report(ended, verdict, ended=True), actions=actions, wake_after=wake)
 
 
 def _storage_unavailable(job: _Job, message: str) -> Plan:
-    return replace(_report(job, owner.storage_unavailable(message)), wake_after=owner.SOON)
+    verdict = owner.held_up(job.before, owner.storage_unavailable(message))
+    return replace(_report(job, verdict), wake_after=owner.SOON)
 
 
 def _report(job: _Job, verdict: Verdict, *, ended: bool = False) -> Plan:
     return owner.say(job.observed, job.before, job.status, verdict, job.now, ended=ended)
-
-
-def _starting(spec: TrainingJobSpec, number: int) -> Verdict:
-    message = f"attempt {number} starts on {owner.pods(spec.workers.replicas)}"
-    return Verdict(State.RECONCILING, Reason.STARTING, message)

@@ -11,18 +11,17 @@ from modelwright.api.run import Run, SweepResult
 from modelwright.api.tuningsweep import TuningSweepSpec, TuningSweepStatus
 from modelwright.plan import owner, trials, winner
 from modelwright.plan.actions import Action, Apply, Ask, Plan
-from modelwright.plan.attempts import Clock, JobState, View, look, tick
-from modelwright.plan.conditions import Reason, State, Verdict
-from modelwright.plan.failures import running, trouble
-from modelwright.plan.gang import Gang, Launcher, gang, queue_name, service
+from modelwright.plan.attempts import Clock, JobState, View, look, outdated, tick
+from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
+from modelwright.plan.gang import Gang, Launcher, gang, queue_name
 from modelwright.plan.launch import program
-from modelwright.plan.lifecycle import SUSPENDED, Completed, GiveUp, Hold, Next, Rules, Running, Start, decide, queued
+from modelwright.plan.lifecycle import Completed, GiveUp, Hold, Next, Rules, Running, Start, decide, when_quiet
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
-from modelwright.plan.search_space import problem
 from modelwright.plan.settings import Settings
+from modelwright.plan.sweep_checks import problem
 from modelwright.plan.times import stamp
-from modelwright.plan.validation import sentence
+from modelwright.plan.validation import sentence, status_before
 
 MODULE = "modelwright.runtime.tune"
 _BACKOFF = 5
@@ -46,11 +45,14 @@ class _Sweep:
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     """Return what is to be done about a TuningSweep."""
-    before = TuningSweepStatus.model_validate(observed.object.get("status") or {})
+    before = status_before(TuningSweepStatus, observed.object)
     if observed.object["metadata"].get("deletionTimestamp"):
         return owner.unchanged(observed)
     if before.completion_time is not None:
-        return owner.after_the_end(observed, before, now, busy=winner.at_work(observed))
+        busy = winner.at_work(observed, before)
+        if not isinstance(busy, bool):
+            return owner.ask(observed, busy, before, now)
+        return owner.after_the_end(observed, before, now, busy=busy)
     try:
         spec = TuningSweepSpec.model_validate(observed.object["spec"])
         wrong = problem(spec)
@@ -60,15 +62,9 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, wrong), now)
     view = look(observed, before.attempt)
     if not isinstance(view, View):
-        return owner.ask(observed, view)
+        return owner.ask(observed, view, before, now)
     wanted = _next(_bring_up(observed, spec, before, view, settings, now))
-    if observed.rejection is None or isinstance(wanted, Ask) or not wanted.actions:
-        return wanted
-    # What was refused did not happen, so the status may not say that it did.
-    message = f"{observed.rejection.action}: {observed.rejection.message}"
-    refused = Verdict(State.STALLED, Reason.CHILD_REJECTED, message)
-    said = owner.say(observed, before, before, refused, now, ended=False)
-    return replace(said, actions=wanted.actions, wake_after=owner.SELDOM)
+    return owner.unless_refused(observed, before, wanted, now)
 
 
 def _next(sweep: _Sweep) -> Plan | Ask:
@@ -79,9 +75,12 @@ def _next(sweep: _Sweep) -> Plan | Ask:
         active_deadline_seconds=sweep.spec.active_deadline_seconds,
         queue=queue_name(sweep.observed.object),
     )
-    ready = next((entry for entry in sweep.before.conditions if entry.type == "Ready"), None)
-    was_suspended = ready is not None and ready.reason == Reason.SUSPENDED
+    was_suspended = is_suspended(sweep.before.conditions)
     step = decide(sweep.view, sweep.clock, rules, sweep.now, was_suspended=was_suspended)
+    if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED:
+        # A trial may still end while its pods stop: which one is the best is known when they are gone.
+        stopping = Verdict(State.RECONCILING, Reason.SEARCHING, "activeDeadlineSeconds is over: the pods stop")
+        step = when_quiet(sweep.view, sweep.now, stopping) or step
     # A lost gang may have found all that there was to find; and where it did not, its trials are not forgotten.
     lost = sweep.view.number > 0 and sweep.view.state in (JobState.FAILED, JobState.ABSENT)
     if isinstance(step, Completed | GiveUp) or (isinstance(step, Start) and lost):
@@ -98,9 +97,10 @@ def _with_result(sweep: _Sweep, step: Next) -> Plan | Ask:
     answer = sweep.observed.answers.get(question, question)
     if isinstance(answer, ReadDocument):
         return Ask((answer,))
+    actions = step.actions if isinstance(step, GiveUp) else ()
     if isinstance(answer, Unavailable):
-        said = _report(sweep, owner.storage_unavailable(answer.message))
-        return replace(said, wake_after=owner.SOON)
+        said = _report(sweep, owner.held_up(sweep.before, owner.storage_unavailable(answer.message)))
+        return replace(said, actions=actions, wake_after=owner.SOON)
     try:
         result = SweepResult.model_validate(answer)
     except ValidationError:
@@ -108,10 +108,10 @@ def _with_result(sweep: _Sweep, step: Next) -> Plan | Ask:
     uri = f"{sweep.store.storage.uri}/{question.key}"
     known = replace(sweep, status=trials.from_result(sweep.status, result, uri))
     if result.finished:
-        return _conclude(known, "the search is over")
+        return _and_first(_conclude(known, "the search is over"), actions)
     if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED and known.status.best_trial is not None:
         # A time budget is a budget: what was found within it counts.
-        return _and_first(_conclude(known, "activeDeadlineSeconds ended the search"), step.actions)
+        return _and_first(_conclude(known, "activeDeadlineSeconds ended the search"), actions)
     return _proceed(known, step)
 
 
@@ -135,10 +135,11 @@ def _start(sweep: _Sweep, number: int) -> Plan | Ask:
     """Begin an attempt, once there is a place to keep its trials and a key to it."""
     found = owner.obstacle(sweep.observed, sweep.store, sweep.view.number)
     if isinstance(found, owner.Obstacle):
-        said = owner.unchanged(sweep.observed) if found.verdict is None else _report(sweep, found.verdict)
+        verdict = found.verdict and owner.held_up(sweep.before, found.verdict)
+        said = owner.unchanged(sweep.observed) if verdict is None else _report(sweep, verdict)
         return replace(said, wake_after=found.wake_after)
     if found is not None:
-        return owner.ask(sweep.observed, found)
+        return owner.ask(sweep.observed, found, sweep.before, sweep.now)
     return _launch(sweep, number)
 
 
@@ -154,31 +155,22 @@ def _launch(sweep: _Sweep, number: int) -> Plan:
         secret_name=store.secret_name,
         suspend=spec.suspend,
     )
-    verdict = _starting(sweep, number)
-    if spec.suspend:
-        verdict = SUSPENDED
-    elif queue:
-        verdict = queued(queue)
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
     if not spec.suspend and not queue:
         update |= owner.clock_fields(sweep.clock.running(stamp(sweep.now)))
     started = replace(sweep, status=sweep.status.model_copy(update=update))
-    return replace(_report(started, verdict), actions=gang(made, sweep.settings))
+    return replace(_report(started, owner.begun(made)), actions=gang(made, sweep.settings))
 
 
 def _search(sweep: _Sweep, step: Running) -> Plan:
     """Say how the pods are doing; what is missing beside the Job is put back."""
-    pods, number, replicas = sweep.view.attempt_pods, sweep.view.number, sweep.spec.workers.replicas
-    found = trouble(pods)
-    if found is not None:
-        verdict = Verdict(State.RECONCILING, found.reason, found.message)
-    elif sum(running(pod) for pod in pods) < replicas:
-        verdict = _starting(sweep, number)
-    else:
-        message = f"attempt {number} searches on {owner.pods(replicas)}"
-        verdict = Verdict(State.RECONCILING, Reason.SEARCHING, message)
-    missing = () if sweep.observed.child("Service") else (Apply(service(sweep.observed.object)),)
-    return replace(_report(sweep, verdict), actions=(*missing, *step.actions), wake_after=step.wake_after)
+    number, replicas = sweep.view.number, sweep.spec.workers.replicas
+    searching = f"attempt {number} searches on {owner.pods(replicas)}"
+    verdict = owner.getting_ready(sweep.view.attempt_pods, number, replicas) or Verdict(
+        State.RECONCILING, Reason.SEARCHING, searching
+    )
+    actions = (*owner.put_back(sweep.observed), *step.actions)
+    return replace(_report(sweep, verdict), actions=actions, wake_after=step.wake_after)
 
 
 def _conclude(sweep: _Sweep, why: str) -> Plan | Ask:
@@ -198,7 +190,13 @@ def _conclude(sweep: _Sweep, why: str) -> Plan | Ask:
         verdict = Verdict(State.STALLED, Reason.CHILD_REJECTED, found.message)
         return replace(_report(sweep, verdict), wake_after=owner.SELDOM)
     if not isinstance(found, bool):
-        return owner.ask(sweep.observed, found)
+        return owner.ask(sweep.observed, found, sweep.before, sweep.now)
+    # A winner that was trained, and is gone again, must not come back because this view of the sweep is old.
+    old = False if found else outdated(sweep.observed, sweep.view.number)
+    if not isinstance(old, bool):
+        return owner.ask(sweep.observed, old, sweep.before, sweep.now)
+    if old:
+        return replace(owner.unchanged(sweep.observed), wake_after=owner.SOON)
     update = {"winner_training_job": job["metadata"]["name"]}
     named = replace(sweep, status=sweep.status.model_copy(update=update))
     return _and_first(_end(named, succeeded), () if found else (Apply(job),))
@@ -217,6 +215,8 @@ def _bring_up(
     if view.number:
         update |= {"attempt": view.number, "restarts": view.number - 1}
     status = trials.with_report(before.model_copy(update=update), observed.report, view.number)
+    if view.state is not JobState.LIVE:
+        status = trials.none_running(status)
     store = owner.store_of(observed, spec.template.storage, settings)
     return _Sweep(observed, spec, before, status, view, clock, store, settings, now)
 
@@ -237,20 +237,14 @@ def _run(sweep: _Sweep, number: int, store: Store) -> Run:
 
 def _end(sweep: _Sweep, verdict: Verdict) -> Plan:
     """End the sweep for good: a completion time is never taken back."""
-    clock = sweep.clock.stopped(sweep.now) if sweep.clock.since else sweep.clock
-    update = {"completion_time": stamp(sweep.now), **owner.clock_fields(clock)}
-    ended = replace(sweep, status=trials.none_running(sweep.status.model_copy(update=update)))
+    over = sweep.status.model_copy(update=owner.ending(sweep.clock, sweep.now))
+    ended = replace(sweep, status=trials.none_running(over))
     ttl = sweep.spec.ttl_seconds_after_finished
     return replace(_report(ended, verdict, ended=True), wake_after=None if ttl is None else float(ttl))
 
 
 def _and_first(said: Plan | Ask, actions: tuple[Action, ...]) -> Plan | Ask:
     return said if isinstance(said, Ask) else replace(said, actions=(*actions, *said.actions))
-
-
-def _starting(sweep: _Sweep, number: int) -> Verdict:
-    message = f"attempt {number} starts on {owner.pods(sweep.spec.workers.replicas)}"
-    return Verdict(State.RECONCILING, Reason.STARTING, message)
 
 
 def _report(sweep: _Sweep, verdict: Verdict, *, ended: bool = False) -> Plan:

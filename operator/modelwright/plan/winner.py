@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from modelwright.api.schema import API_VERSION
 from modelwright.api.searchspace import with_parameters
-from modelwright.api.tuningsweep import Trial
+from modelwright.api.tuningsweep import Trial, TuningSweepStatus
 from modelwright.plan import pods
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import has_ended
+from modelwright.plan.gang import queue_labels
 from modelwright.plan.names import child_name
 from modelwright.plan.observed import OWNER_UID_LABEL, TRIGGER_ANNOTATION, Observed
 from modelwright.plan.questions import ReadLive, Unavailable
@@ -21,7 +22,10 @@ class Taken:
 
 
 def training_job(sweep: Object, best: Trial) -> Object:
-    """Return the TrainingJob that trains the best parameters in full, evaluates and registers the model."""
+    """Return the TrainingJob that trains the best parameters in full, evaluates and registers the model.
+
+    It waits in the queue of its sweep.
+    """
     name = sweep["metadata"]["name"]
     template = sweep["spec"]["template"]
     tabular = with_parameters(template["recipe"]["tabular"], best.parameters)
@@ -29,7 +33,10 @@ def training_job(sweep: Object, best: Trial) -> Object:
     return {
         "apiVersion": API_VERSION,
         "kind": "TrainingJob",
-        "metadata": {**pods.metadata(sweep, child_name(name, "winner")), "annotations": annotations},
+        "metadata": {
+            **pods.metadata(sweep, child_name(name, "winner"), queue_labels(sweep)),
+            "annotations": annotations,
+        },
         "spec": {**template, "recipe": {**template["recipe"], "tabular": tabular}},
     }
 
@@ -46,11 +53,26 @@ def find(observed: Observed, job: Object) -> bool | Taken | ReadLive | Unavailab
         return answer
     if not isinstance(answer, dict):
         return False
-    if (answer["metadata"].get("labels") or {}).get(OWNER_UID_LABEL) == meta["labels"][OWNER_UID_LABEL]:
+    if _belongs_to(answer, meta["labels"][OWNER_UID_LABEL]):
         return True
     return Taken(f"a TrainingJob {meta['name']} exists that is not this sweep's: delete it, then the winner is trained")
 
 
-def at_work(observed: Observed) -> bool:
-    """Tell whether the winner is still being trained; it would be deleted together with the sweep."""
-    return not all(map(has_ended, observed.child("TrainingJob")))
+def at_work(observed: Observed, status: TuningSweepStatus) -> bool | ReadLive | Unavailable:
+    """Return whether the winner is still being trained, or what must be asked first.
+
+    It would be deleted together with the sweep, so that it is gone is believed only of the API server itself.
+    """
+    seen, name = observed.child("TrainingJob"), status.winner_training_job
+    if seen or name is None or observed.object["spec"].get("ttlSecondsAfterFinished") is None:
+        return not all(map(has_ended, seen))
+    meta = observed.object["metadata"]
+    question = ReadLive("TrainingJob", meta["namespace"], name)
+    answer = observed.answers.get(question, question)
+    if isinstance(answer, ReadLive | Unavailable):
+        return answer
+    return isinstance(answer, dict) and _belongs_to(answer, meta["uid"]) and not has_ended(answer)
+
+
+def _belongs_to(job: Object, uid: str) -> bool:
+    return (job["metadata"].get("labels") or {}).get(OWNER_UID_LABEL) == uid

@@ -37,6 +37,10 @@ class AliasMoved(StoreError):
     """The alias does not point where it was expected to point."""
 
 
+class UnreadableDocument(StoreError):
+    """What lies there is too large, no JSON, or not what it should say."""
+
+
 class IncompleteVersion(StoreError):
     """The version has no manifest: it does not exist, or was never finished."""
 

@@ -16,18 +16,13 @@ def missing_condition(store: ObjectStore) -> str | None:
     key = f"probes/{uuid.uuid4()}"
     store.write(key, b"")
     try:
-        if not _refuses_second_create(store, key):
+        if not _refuses(store, key, AlreadyExists, if_absent=True):
             return "If-None-Match"
-        if not _refuses_stale_update(store, key):
+        if not _refuses(store, key, PreconditionFailed, if_match=_WRONG_ETAG):
             return "If-Match"
     finally:
         store.delete(key)
     return None
-
-
-def supports_conditional_writes(store: ObjectStore) -> bool:
-    """Return whether the store refuses to create what exists and to replace what has changed."""
-    return missing_condition(store) is None
 
 
 def require_conditional_writes(store: ObjectStore) -> None:
@@ -41,21 +36,12 @@ def require_conditional_writes(store: ObjectStore) -> None:
         )
 
 
-def _refuses_second_create(store: ObjectStore, key: str) -> bool:
+def _refuses(
+    store: ObjectStore, key: str, refusal: type[StoreError], *, if_absent: bool = False, if_match: str | None = None
+) -> bool:
     try:
-        store.write(key, b"", if_absent=True)
-    except AlreadyExists:
-        return True
-    except StoreError as error:
-        if error.retryable:
-            raise
-    return False
-
-
-def _refuses_stale_update(store: ObjectStore, key: str) -> bool:
-    try:
-        store.write(key, b"", if_match=_WRONG_ETAG)
-    except PreconditionFailed:
+        store.write(key, b"", if_absent=if_absent, if_match=if_match)
+    except refusal:
         return True
     except StoreError as error:
         if error.retryable:

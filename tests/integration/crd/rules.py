@@ -32,7 +32,7 @@ REFUSED_BY_PATTERN = {
     r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$": "a/b",
     r"^[a-z]([a-z0-9-]*[a-z0-9])?$": "1",
     r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$": "2 GB",
-    r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$": "gs://bucket/path",
+    r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#\t\r\n]*)?$": "gs://bucket/path",
     r"^https?://[^/]+/?$": "minio:9000",
     r"^[-._a-zA-Z][-._a-zA-Z0-9]*$": "1ST",
     r"^[a-z][a-zA-Z]*(\.[a-z][a-zA-Z]*)?$": "neural_network.learning_rate",
@@ -83,6 +83,9 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
         "float": {"min": 0.1, "max": 0.2},
         "int": {"min": 1, "max": 2},
     },
+    "goal contradicts metric: log_loss, mae, rmse are minimized, all others maximized; leave goal out": {
+        "goal": "Minimize"
+    },
     "an empty range: min must be below max": {"min": 5, "max": 5},
     "a log scale needs min above 0": {"min": 0, "max": 5, "log": True},
     "give log or step, not both": {"min": 1, "max": 5, "log": True, "step": 2},
@@ -91,6 +94,10 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "model takes exactly one of version and alias": {"version": 3, "alias": "champion"},
     # DriftPolicy
     "a policy needs test, alerts or both": {"test": None, "alerts": None},
+    "nothing can start the retraining: the trigger Drift needs test, and Alert needs alerts": {
+        "test": None,
+        "retraining": {"triggers": ["Drift"]},
+    },
     "retraining needs template.model: the model to improve": {
         "template": {"recipe": None, "model": None, "workers": {"command": ["python"]}}
     },
@@ -117,6 +124,11 @@ REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.earlyStopping cannot be changed: create a new TuningSweep": {"earlyStopping": None},
     "spec.workers cannot be changed: create a new TuningSweep": {"workers": {"replicas": 3}},
     "spec.winner cannot be changed: create a new TuningSweep": {"winner": {"train": False}},
+    "spec.model.name cannot be changed: create a new ModelDeployment": {"model": {"name": "other"}},
+    "spec.storage.uri cannot be changed: create a new ModelDeployment": {"storage": {"uri": "s3://other-bucket"}},
+    "spec.storage.endpoint cannot be changed: create a new ModelDeployment": {
+        "storage": {"uri": "s3://other-bucket", "endpoint": "https://minio.example.com"}
+    },
 }
 """What is merged into the example's spec after it was created."""
 

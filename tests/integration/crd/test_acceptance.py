@@ -78,12 +78,28 @@ def test_a_name_of_any_length_that_kubernetes_allows_is_accepted(api: Api, lengt
         ("TrainingJob", {"suspend": True}),
         ("TrainingJob", {"activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 60}),
         ("TuningSweep", {"maxTrials": 100, "parallelism": 8, "maxRestarts": 1, "suspend": True}),
-        ("ModelDeployment", {"model": {"name": "other", "alias": None, "version": 4}, "replicas": 5}),
+        ("ModelDeployment", {"model": {"alias": None, "version": 4}, "replicas": 5}),
+        ("ModelDeployment", {"storage": {"secretName": "newer-keys", "region": "eu-west-1"}}),
         ("DriftPolicy", {"test": None, "suspend": True}),
     ],
 )
 def test_what_may_change_may_change(api: Api, kind: str, patch: dict[str, Any]) -> None:
     api.change(kind, patch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        ("TuningSweep", {"objective": {"metric": "log_loss", "goal": "Minimize"}}),
+        ("TuningSweep", {"objective": {"metric": "f1", "goal": "Maximize"}}),
+        ("DriftPolicy", {"test": None, "retraining": {"triggers": ["Alert"]}}),
+        ("DriftPolicy", {"alerts": None}),
+        ("DriftPolicy", {"retraining": None, "alerts": None}),
+    ],
+)
+def test_what_contradicts_nothing_is_accepted(api: Api, kind: str, patch: dict[str, Any]) -> None:
+    manifest = renamed(rules.example(kind))
+    api.create(manifest | {"spec": rules.merge(manifest["spec"], patch)})
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)

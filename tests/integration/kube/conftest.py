@@ -15,6 +15,8 @@ from e2e.cluster import health
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.processes import Component, Supervisor
 from e2e.cluster.standalone import control_plane
+from e2e.support.journal import Journal
+from tests.simulation.kstatus import violations
 
 ROOT = Path(__file__).parents[3]
 _SECONDS = 60.0
@@ -67,11 +69,13 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def namespace(plane: Plane) -> Iterator[str]:
-    """A namespace of its own for a test; what is of ours in it goes with the test."""
+    """A namespace of its own for a test; what is of ours in it goes with the test, and kept to kstatus all the time."""
     name = f"test-{next(_numbers)}"
     plane.kubectl.run("create", "namespace", name)
     await_true(lambda: plane.get(name, "serviceaccount", "default"))
-    yield name
+    with Journal(plane.kubectl, name, violations) as journal:
+        yield name
+    assert journal.complaints == []
     plane.kubectl.run("delete", "namespace", name, "--wait=false")
 
 

@@ -52,6 +52,11 @@ def root(kind: Kind) -> dict[str, Any]:
     return crd.definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
+def _spec(kind: Kind) -> dict[str, Any]:
+    spec: dict[str, Any] = root(kind)["properties"]["spec"]
+    return spec
+
+
 def fields(kind: Kind) -> Iterator[tuple[str, dict[str, Any]]]:
     for part in ("spec", "status"):
         yield from nodes(root(kind)["properties"][part], part)
@@ -84,7 +89,7 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_an_unchangeable_field_is_a_field(kind: Kind) -> None:
-    assert set(kind.unchangeable) <= set(root(kind)["properties"]["spec"]["properties"])
+    assert set(kind.unchangeable) <= {path.removeprefix(".") for path, _ in nodes(_spec(kind))}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
@@ -99,7 +104,22 @@ def test_a_printer_column_shows_a_field_that_exists(kind: Kind) -> None:
             schema = schema[step].get("properties", {})
 
 
+def test_a_field_of_a_field_can_be_unchangeable() -> None:
+    said = {entry["message"]: entry["rule"] for entry in _spec(MODEL_DEPLOYMENT)["x-kubernetes-validations"]}
+    rule_ = said["spec.model.name cannot be changed: create a new ModelDeployment"]
+    assert rule_.endswith("self.model.name == oldSelf.model.name)")
+
+
 def test_a_structural_schema_has_no_references_no_null_and_openapi_bounds() -> None:
+    size = {
+        "description": "How large.",
+        "type": "integer",
+        "minimum": 0,
+        "exclusiveMinimum": True,
+        "maximum": 9,
+        "format": "int64",
+        "default": 3,
+    }
     assert crd.structural(Outer) == {
         "description": "An outer value.",
         "type": "object",
@@ -109,32 +129,12 @@ def test_a_structural_schema_has_no_references_no_null_and_openapi_bounds() -> N
                 "description": "An inner value.",
                 "type": "object",
                 "default": {},
-                "properties": {
-                    "size": {
-                        "description": "How large.",
-                        "type": "integer",
-                        "minimum": 0,
-                        "exclusiveMinimum": True,
-                        "maximum": 9,
-                        "format": "int64",
-                        "default": 3,
-                    }
-                },
+                "properties": {"size": size},
             },
             "maybe": {
                 "description": "Something that may be there.",
                 "type": "object",
-                "properties": {
-                    "size": {
-                        "description": "How large.",
-                        "type": "integer",
-                        "minimum": 0,
-                        "exclusiveMinimum": True,
-                        "maximum": 9,
-                        "format": "int64",
-                        "default": 3,
-                    }
-                },
+                "properties": {"size": size},
             },
             "ratio": {
                 "type": "number",

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from modelwright.api.kinds import KINDS
+from modelwright.api.run import ResolvedStorage
 from modelwright.api.schema import (
     API_VERSION,
     CLASSIFICATION_METRICS,
@@ -18,7 +19,7 @@ from modelwright.api.schema import (
 )
 from modelwright.api.trainingjob import Threshold, TrainingJobSpec
 from modelwright.api.tuningsweep import TuningSweepSpec
-from modelwright.plan import search_space
+from modelwright.plan import sweep_checks
 from modelwright.plan.conditions import Reason
 
 ROOT = Path(__file__).parents[3]
@@ -63,7 +64,7 @@ def _lost(written: Any, read: Any, path: str = "spec") -> list[str]:
 def test_the_search_spaces_of_the_examples_fit_their_recipes() -> None:
     sweeps = [TuningSweepSpec.model_validate(entry["spec"]) for entry in EXAMPLES if entry["kind"] == "TuningSweep"]
     assert sweeps
-    assert [search_space.problem(sweep) for sweep in sweeps] == [None] * len(sweeps)
+    assert [sweep_checks.problem(sweep) for sweep in sweeps] == [None] * len(sweeps)
 
 
 def test_a_field_of_a_newer_version_is_not_stumbled_over() -> None:
@@ -82,13 +83,13 @@ def test_what_is_unset_is_not_written() -> None:
 
 
 @pytest.mark.parametrize("name", [*CLASSIFICATION_METRICS, *REGRESSION_METRICS])
-def test_a_metric_has_one_direction_and_one_task(name: str) -> None:
+def test_a_metric_is_of_one_task_and_may_have_a_threshold(name: str) -> None:
     assert Threshold(metric=name, min=0.5).metric == name
     assert (name in CLASSIFICATION_METRICS) != (name in REGRESSION_METRICS)
 
 
 def test_which_metrics_are_losses() -> None:
-    assert set(CLASSIFICATION_METRICS + REGRESSION_METRICS) >= LOWER_IS_BETTER
+    assert {"log_loss", "mae", "rmse"} == LOWER_IS_BETTER
 
 
 def test_an_unknown_metric_is_refused() -> None:
@@ -113,3 +114,9 @@ def test_every_model_says_what_it_is() -> None:
         return [model, *(deeper for child in model.__subclasses__() for deeper in below(child))]
 
     assert [model.__name__ for model in below(ApiModel) if not model.__doc__] == []
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a?b", "s3://bucket/a#b", "s3://bucket/a\nb", "s3://bucket/?"])
+def test_a_uri_of_which_a_parser_would_lose_a_part_is_refused(uri: str) -> None:
+    with pytest.raises(ValidationError, match="uri"):
+        ResolvedStorage(uri=uri)

@@ -1,5 +1,6 @@
 """`modelwright` in a terminal, over a registry in memory."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,14 @@ _MOMENT = "2026-11-23T10:00:00Z"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+def client() -> FakeS3:
+    return FakeS3()
+
+
+@pytest.fixture
+def store(client: FakeS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     """Two versions of the model `churn`; version 1 is champion."""
-    store = memory_store(FakeS3())
+    store = memory_store(client)
     for number in (1, 2):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -71,6 +77,57 @@ def test_an_alias_cannot_be_moved_to_what_does_not_exist(store: ObjectStore) -> 
     code, printed = run("promote", "churn", "7")
     assert code == 1
     assert "no complete version 7 of model churn" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("promote", "churn", "2", "--alias", "../Up/1"), "../Up/1 is not the name of an alias"),
+        (("promote", "churn", "2", "--alias", "7"), "7 is not the name of an alias"),
+        (("promote", "../churn", "2"), "../churn is not the name of a model"),
+        (("versions", "a/b"), "a/b is not the name of a model"),
+        (("get", "a/../churn", "1", "out"), "a/../churn is not the name of a model"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(
+    client: FakeS3, store: ObjectStore, words: tuple[str, ...], said: str
+) -> None:
+    before = dict(client.objects)
+    code, printed = run(*words)
+    assert code == 2
+    assert said in " ".join(printed.split())
+    assert client.objects == before
+
+
+def test_promote_needs_a_server_that_honours_conditions(client: FakeS3, store: ObjectStore) -> None:
+    client.ignores = "If-Match"
+    code, printed = run("promote", "churn", "2")
+    assert code == 1
+    assert "does not honour If-Match on writes" in printed
+    found = read_alias(store, "churn", "champion")
+    assert found is not None
+    assert found[0].version == 1
+
+
+@pytest.mark.parametrize("trouble", [KeyError("uid not found: 4711"), OSError("no user")])
+def test_who_has_no_name_promotes_by_number(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    def nobody() -> str:
+        raise trouble
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    code, _ = run("promote", "churn", "2")
+    found = read_alias(store, "churn", "champion")
+    assert code == 0
+    assert found is not None
+    assert found[0].moved_by == f"uid {os.getuid()}"
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, printed = run("get", "churn", "2", str(tmp_path / "file" / "out"))
+    assert (code, printed.splitlines()) == (1, [f"{tmp_path / 'file' / 'out'}: Not a directory"])
 
 
 def test_a_storage_that_is_no_uri_is_one_sentence() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from modelwright.kube import errors
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key
-from modelwright.kube.resources import OURS, Resource, find, resource_of
+from modelwright.kube.resources import ALL, OURS, Resource, find, resource_of
 from modelwright.plan.actions import Ref
 
 
@@ -22,8 +22,19 @@ class Clock:
         return self.now
 
 
+_RESOURCES = {resource.kind: resource for resource in ALL}
+_NEEDED = {"apply": {"create", "patch"}}
+
+
+class NotGrantedError(BaseException):
+    """The chart gives no right to a call. No error that the operator could catch: a test must not pass with it."""
+
+
 class FakeApi:
-    """Stands in for `Client`: objects by key, growing resource versions, a record of writes, failures on demand."""
+    """Stands in for `Client`: objects by key, growing resource versions, a record of writes, failures on demand.
+
+    It allows what `resources` says that the operator does, which is what the chart grants.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[Key, dict[str, Any]] = {}
@@ -94,7 +105,9 @@ class FakeApi:
         del self.objects[key]
         return {"kind": "Status", "status": "Success"}
 
-    async def create(self, resource: Resource, document: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, resource: Resource, document: dict[str, Any], *, guarded: bool = False) -> dict[str, Any]:
+        if guarded:
+            self.guard()
         metadata = document["metadata"]
         key = Key(resource.kind, metadata["namespace"], metadata["name"])
         self._note("create", key.kind, key.name)
@@ -120,6 +133,10 @@ class FakeApi:
         return self.review
 
     def _note(self, verb: str, kind: str, name: str) -> None:
+        resource = _RESOURCES[kind]
+        granted = resource in OURS if verb == "apply status" else _NEEDED.get(verb, {verb}) <= {*resource.verbs}
+        if not granted:
+            raise NotGrantedError(f"{verb} {kind}")
         self.calls.append((verb, kind, name))
         failure = self.fail(verb, kind, name)
         if failure is not None:

@@ -64,6 +64,13 @@ async def test_a_bad_token_is_remembered_for_a_short_time() -> None:
     assert await tokens.pod("t") is not None
 
 
+async def test_a_token_that_is_no_text_proves_nothing_and_the_api_server_is_not_asked() -> None:
+    api = FakeApi()
+    api.review = REVIEW
+    assert await auth.PodTokens(api).pod("\udcff") is None
+    assert api.reviews == 0
+
+
 @given(st.lists(st.floats(0, 3), max_size=60))
 def test_the_rate_holds_over_any_time(pauses: list[float]) -> None:
     clock = Clock()
@@ -104,3 +111,12 @@ def test_tokens_are_compared_whole() -> None:
     assert auth.matches("sécret", "sécret")
     assert not auth.matches("secre", "secret")
     assert not auth.matches(None, "secret")
+    assert not auth.matches("\udcff", "secret")
+
+
+def test_a_token_file_that_is_no_text_is_a_token_all_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"\xffsecret\n")
+    # As aiohttp decodes the bytes of a header.
+    shown = b"\xffsecret".decode(errors="surrogateescape")
+    assert auth.matches(shown, auth.expected_token(file))

@@ -20,7 +20,7 @@ def job(name: str, version: int) -> dict[str, Any]:
 
 
 class Script:
-    """A client whose lists and watches are written down; then it waits for ever."""
+    """A client whose lists and watches are written down (a clock: quiet minutes); then it waits for ever."""
 
     def __init__(self, lists: Iterable[Any], watches: Iterable[Any]) -> None:
         self.lists = list(lists)
@@ -48,6 +48,9 @@ class Script:
         for event in self.watches.pop(0):
             if isinstance(event, Exception):
                 raise event
+            if isinstance(event, Clock):
+                event.now += 120
+                continue
             yield event
 
 
@@ -110,6 +113,33 @@ async def test_a_broken_stream_goes_on_where_it_was() -> None:
     await follow(script, objects)
     assert script.watched_from == ["5", "6", "7"]
     assert names(objects) == ["a", "b"]
+
+
+async def test_watches_that_end_at_once_are_not_begun_again_at_once_and_count_as_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache, "_LONGEST_PAUSE", 30.0)
+    script, clock = Script([([[]], "5")], [[]] * 1000), Clock()
+    reflector = Reflector(script, JOB, None, Objects(), Mock(), clock)
+    task = asyncio.create_task(reflector.run())
+    await reflector.synced.wait()
+    heard = reflector.last_contact
+    clock.now += 1
+    await asyncio.sleep(0.1)
+    task.cancel()
+    assert len(script.watched_from) == 1
+    assert reflector.last_contact == heard
+
+
+async def test_a_quiet_watch_that_ends_when_its_time_is_over_is_begun_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache, "_LONGEST_PAUSE", 30.0)
+    clock = Clock()
+    script = Script([([[]], "5")], [[clock]] * 3)
+    reflector = await follow(script, Objects(), clock)
+    assert len(script.watched_from) == 4
+    assert reflector.last_contact == clock.now
 
 
 async def test_bookmarks_move_the_place_and_count_as_contact() -> None:

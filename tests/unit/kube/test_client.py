@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -11,8 +12,9 @@ from kubernetes.aio.client import Configuration
 from modelwright.kube import client as module
 from modelwright.kube import errors
 from modelwright.kube.client import Client
+from modelwright.kube.lease import LostError
 from modelwright.kube.metrics import Metrics
-from modelwright.kube.resources import JOB, OURS, find
+from modelwright.kube.resources import JOB, OURS, SECRET, find
 from modelwright.plan.actions import Ref
 from tests.unit.kube.fake_api import child, count, training_job
 
@@ -26,8 +28,20 @@ class Server:
         self.asked: list[tuple[str, str, str, Any]] = []
         self.answers: list[web.Response] = []
         self.lines: list[bytes] = []
+        self.most = 0
+        """Requests at once."""
+        self._now = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        await asyncio.sleep(0)
+        try:
+            return await self._answer(request)
+        finally:
+            self._now -= 1
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         kind = request.headers.get("Content-Type", "")
         self.asked.append((request.method, request.path_qs, kind, orjson.loads(body) if body else None))
@@ -45,8 +59,8 @@ def server() -> Server:
     return Server()
 
 
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[Client]:
+@asynccontextmanager
+async def serving(server: Server) -> AsyncIterator[Client]:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", server.handle)
     async with TestServer(application) as running:
@@ -55,6 +69,12 @@ async def client(server: Server) -> AsyncIterator[Client]:
         made = Client(configuration, Metrics())
         yield made
         await made.close()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Client]:
+    async with serving(server) as made:
+        yield made
 
 
 async def test_apply_is_forced_under_one_manager(server: Server, client: Client) -> None:
@@ -137,6 +157,11 @@ async def test_every_answer_has_its_error(
     assert count(client._metrics, "modelwright_api_calls_total", verb="get", code=str(code)) == 1
 
 
+@pytest.mark.parametrize("header", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "²", ""])
+def test_a_wait_that_is_no_number_of_seconds_is_none(header: str) -> None:
+    assert errors.from_response(503, b"", header).retry_after is None
+
+
 def test_an_answer_that_is_not_json_is_quoted_and_cut() -> None:
     assert errors.from_response(502, b"<html>bad gateway</html>").message == "<html>bad gateway</html>"
     assert len(errors.from_response(502, b"x" * 10_000).message) == 1024
@@ -155,20 +180,40 @@ async def test_no_answer_at_all_is_unavailable(client: Client) -> None:
     await gone.close()
 
 
-async def test_a_guard_stops_every_write_and_no_read(server: Server, client: Client) -> None:
-    def closed() -> None:
-        raise PermissionError
+def closed() -> None:
+    raise LostError("the Lease is gone")
 
-    client.guard = closed
-    for write in (
+
+def writes(client: Client) -> list[Coroutine[Any, Any, Any]]:
+    return [
         client.apply(training_job()),
         client.patch(JOB, REF, {}),
         client.delete(JOB, REF, "Background"),
-    ):
-        with pytest.raises(PermissionError):
+        client.create(SECRET, child("Secret", "s", "o"), guarded=True),
+    ]
+
+
+async def test_a_guard_stops_every_write_and_no_read(server: Server, client: Client) -> None:
+    client.guard = closed
+    for write in writes(client):
+        with pytest.raises(LostError):
             await write
     await client.get(JOB, "ns", "j")
     assert [asked[0] for asked in server.asked] == ["GET"]
+    assert count(client._metrics, "modelwright_api_calls_total", verb="apply", code="0") == 0
+
+
+async def test_a_write_that_waited_for_a_connection_is_not_sent_once_the_guard_has_closed(
+    server: Server, client: Client
+) -> None:
+    taken = [await client._slots.acquire() for _ in range(module._CONNECTIONS)]
+    waiting = [asyncio.create_task(write) for write in writes(client)]
+    await asyncio.sleep(0.01)
+    client.guard = closed
+    for _ in taken:
+        client._slots.release()
+    assert [type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)] == [LostError] * len(waiting)
+    assert server.asked == []
 
 
 async def test_the_token_is_shown(server: Server, client: Client) -> None:
@@ -190,6 +235,20 @@ def test_paths_are_those_of_the_api_server() -> None:
         find("v1", "Node")
 
 
-async def test_many_calls_at_once_share_a_limited_number_of_connections(server: Server, client: Client) -> None:
-    await asyncio.gather(*(client.get(JOB, "ns", str(number)) for number in range(100)))
-    assert len(server.asked) == 100
+@pytest.mark.parametrize("body", [{"step": 2**70}, {"name": "\udcff"}])
+async def test_what_json_cannot_say_is_refused_before_it_is_sent(
+    server: Server, client: Client, body: dict[str, Any]
+) -> None:
+    with pytest.raises(errors.Rejected, match="cannot be written as JSON"):
+        await client.patch(JOB, REF, body)
+    assert server.asked == []
+
+
+async def test_many_calls_at_once_share_a_limited_number_of_connections(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CONNECTIONS", 5)
+    async with serving(server) as client:
+        await asyncio.gather(*(client.get(JOB, "ns", str(number)) for number in range(50)))
+    assert len(server.asked) == 50
+    assert server.most == 5

@@ -1,10 +1,12 @@
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp.test_utils import TestClient, TestServer
 
 from modelwright.api.run import TrainingReport
@@ -16,7 +18,9 @@ from modelwright.kube.objects import Key, Objects
 from tests.unit.kube.fake_api import FakeApi, child, count, of_kind, training_job
 from tests.unit.kube.test_auth import REVIEW
 
+ROOT = Path(__file__).parents[3]
 REPORT = "/v1/namespaces/ns/trainingjobs/a/report"
+KEY = Key("TrainingJob", "ns", "a")
 POLICY = Key("DriftPolicy", "ns", "p")
 ALERT = {"status": "firing", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z", "labels": {"model": "m"}}
 
@@ -79,14 +83,14 @@ def bearer(token: str = "pod") -> dict[str, str]:  # noqa: S107
 async def test_a_pod_reports_about_its_own_job(site: Site, web: TestClient) -> None:
     response = await web.post(REPORT, json={"attempt": 2, "stage": "Evaluating"}, headers=bearer())
     assert response.status == 202
-    assert site.inbox.last_report("uid-a") == TrainingReport(attempt=2, stage="Evaluating")
+    assert site.inbox.last_report(KEY, "uid-a") == TrainingReport(attempt=2, stage="Evaluating")
     assert count(site.metrics, "modelwright_reports_total", code="202") == 1
 
 
 async def test_a_pod_may_not_report_about_another_job(site: Site, web: TestClient) -> None:
     response = await web.post(REPORT.replace("/a/", "/b/"), json={"attempt": 1}, headers=bearer())
     assert response.status == 403
-    assert site.inbox.last_report("uid-b") is None
+    assert site.inbox.last_report(Key("TrainingJob", "ns", "b"), "uid-b") is None
 
 
 @pytest.mark.parametrize("path", [REPORT.replace("/ns/", "/other/"), REPORT.replace("/a/", "/nobody/")])
@@ -105,6 +109,17 @@ async def test_a_report_without_a_token_or_with_a_bad_one_is_refused(site: Site,
     assert (await web.post(REPORT, json={"attempt": 1})).status == 401
     site.api.review = {"authenticated": False}
     assert (await web.post(REPORT, json={"attempt": 1}, headers=bearer())).status == 401
+
+
+@pytest.mark.parametrize("path", [REPORT, "/v1/alerts"])
+async def test_a_token_of_any_bytes_is_only_a_wrong_one(web: TestClient, path: str) -> None:
+    # A client of our own refuses to send this header.
+    reader, writer = await asyncio.open_connection(web.host, web.port)
+    lines = [f"POST {path} HTTP/1.1", "Host: operator", "Content-Length: 0", "Connection: close", ""]
+    writer.write("\r\n".join(lines).encode() + b"Authorization: Bearer \xff\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
 
 
 async def test_when_tokens_cannot_be_checked_nobody_is_believed(site: Site, web: TestClient) -> None:
@@ -164,7 +179,12 @@ async def test_without_a_configured_token_no_alert_is_taken(site: Site, web: Tes
     site.token_file.unlink()
     response = await web.post("/v1/alerts", json=notification(ALERT), headers=bearer(""))
     assert response.status == 503
-    assert "no alert token is configured" in (await response.json())["error"]
+    said = (await response.json())["error"]
+    assert "no alert token is configured" in said
+    # A value that the chart has, by its whole name.
+    (value,) = re.findall(r"chart value ([\w.]+)\)", said)
+    group, name = value.split(".")
+    assert name in yaml.safe_load((ROOT / "charts/modelwright/values.yaml").read_text())[group]
 
 
 @pytest.mark.parametrize("body", [b"{", json.dumps(notification(ALERT, version="5")).encode(), b"[]"])
@@ -180,7 +200,7 @@ async def test_a_replica_that_does_not_lead_passes_on_what_comes_in(
     async with TestClient(TestServer(follower.endpoints.application())) as other:
         response = await other.post(REPORT, json={"attempt": 3}, headers=bearer())
         assert response.status == 202
-        assert site.inbox.last_report("uid-a").attempt == 3
+        assert site.inbox.last_report(KEY, "uid-a").attempt == 3
         refused = await other.post("/v1/alerts", json=notification(ALERT), headers=bearer("guess"))
         assert refused.status == 401
 

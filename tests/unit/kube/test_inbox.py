@@ -6,7 +6,7 @@ from modelwright.kube.objects import Key
 from modelwright.plan.observed import Alert
 from tests.unit.kube.fake_api import Clock
 
-KEY = Key("DriftPolicy", "ns", "p")
+KEY, OTHER = Key("DriftPolicy", "ns", "p"), Key("DriftPolicy", "ns", "other")
 ONE, TWO = Alert("1", "t1", {}), Alert("2", "t2", {})
 
 
@@ -34,8 +34,19 @@ def test_the_last_report_is_kept_and_one_of_an_older_attempt_is_not() -> None:
     inbox = Inbox(Woken(), Clock())
     inbox.report(KEY, "u", TrainingReport(attempt=2, stage="Evaluating"))
     inbox.report(KEY, "u", TrainingReport(attempt=1))
-    assert inbox.last_report("u").attempt == 2
-    assert inbox.last_report("other") is None
+    assert inbox.last_report(KEY, "u").attempt == 2
+    assert inbox.last_report(OTHER, "u") is None
+
+
+def test_a_successor_of_the_same_name_has_no_report_of_its_predecessor() -> None:
+    woken = Woken()
+    inbox = Inbox(woken, Clock())
+    inbox.report(KEY, "u", TrainingReport(attempt=2))
+    assert inbox.last_report(KEY, "successor") is None
+    inbox.report(KEY, "successor", TrainingReport(attempt=1))
+    assert inbox.last_report(KEY, "successor").attempt == 1
+    assert inbox.last_report(KEY, "u") is None
+    assert woken.delays == [0, 0]
 
 
 async def test_alerts_wait_until_a_plan_that_saw_them_is_carried_out() -> None:
@@ -72,6 +83,6 @@ async def test_alerts_of_an_object_that_is_gone_are_dealt_with() -> None:
     inbox = Inbox(Woken(), Clock())
     future = inbox.submit(KEY, [ONE])
     inbox.report(KEY, "u", TrainingReport(attempt=1))
-    inbox.forget(KEY, "u")
+    inbox.forget(KEY)
     await asyncio.wait_for(future, 1)
-    assert inbox.last_report("u") is None
+    assert inbox.last_report(KEY, "u") is None

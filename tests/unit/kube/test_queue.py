@@ -114,12 +114,13 @@ def test_jitter_never_lengthens_a_pause_and_halves_it_at_most(jitter: float) -> 
     assert 0.5 <= schedule.next_due() <= 1
 
 
-def test_a_forgotten_key_has_no_wake_up() -> None:
-    schedule = Schedule()
-    schedule.add_at(A, 5.0)
-    schedule.forget(A)
-    assert schedule.next_due() is None
-    assert schedule.pop(10.0) is None
+@pytest.mark.parametrize(("asked", "waited"), [(0.5, 1.0), (20.0, 20.0), (1e9, 300.0)])
+def test_a_pause_that_the_server_asked_for_is_kept_within_reason(asked: float, waited: float) -> None:
+    schedule = Schedule(jitter=lambda: 1.0)
+    schedule.add(A, 0.0)
+    schedule.pop(0.0)
+    schedule.finish(A, Outcome(retry=True, retry_after=asked), 0.0)
+    assert schedule.next_due() == waited
 
 
 def test_the_longest_wait_is_measured() -> None:

@@ -1,4 +1,6 @@
 import logging
+import os
+import socket
 from pathlib import Path
 
 import orjson
@@ -16,6 +18,10 @@ def test_two_images_are_enough() -> None:
     assert process.plans.report_url is None
     assert process.scopes == (None,)
     assert process.alert_token_file is None
+
+
+def test_outside_a_pod_two_processes_sign_differently() -> None:
+    assert settings.read(LEAST).identity == f"{socket.gethostname()}-{os.getpid()}_127.0.0.1"
 
 
 def test_everything_can_be_set() -> None:

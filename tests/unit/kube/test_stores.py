@@ -1,12 +1,15 @@
+import asyncio
 import base64
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modelwright.api.run import ResolvedStorage
 from modelwright.kube import errors, stores
-from modelwright.kube.stores import Stores
+from modelwright.kube.stores import Stores, at_or_below
 from modelwright.plan.questions import Store
 from modelwright.registry.errors import StoreError
 from modelwright.registry.store import Credentials
@@ -22,13 +25,15 @@ def secret(**data: str) -> dict[str, Any]:
 
 
 class Shop:
-    def __init__(self) -> None:
+    def __init__(self, ambient: Callable[[ResolvedStorage], bool] = lambda _: True) -> None:
         self.api, self.clock = FakeApi(), Clock()
         self.opened: list[Credentials | None] = []
-        self.stores = Stores(self.api, self._open, self.clock)
+        self.asked: list[ResolvedStorage] = []
+        self.stores = Stores(self.api, ambient, self._open, self.clock)
 
     def _open(self, storage: ResolvedStorage, credentials: Credentials | None) -> str:
         self.opened.append(credentials)
+        self.asked.append(storage)
         return f"store {len(self.opened)}"
 
 
@@ -91,10 +96,98 @@ async def test_an_answer_that_is_no_is_not_a_failure_of_the_store() -> None:
     assert await shop.stores.call(OWN, str) == "store 1"
 
 
-async def test_a_store_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_when_the_pause_is_over_one_caller_tries_and_the_others_are_told_at_once() -> None:
+    shop, gate = Shop(), threading.Event()
+
+    def failing(store: Any) -> None:
+        raise StoreError("no answer")
+
+    with pytest.raises(StoreError):
+        await shop.stores.call(OWN, failing)
+    shop.clock.now += 6
+    trying = asyncio.create_task(shop.stores.call(OWN, lambda store: gate.wait(5)))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="no answer"):
+        await shop.stores.call(OWN, str)
+    gate.set()
+    assert await trying
+    assert await shop.stores.call(OWN, str) == "store 1"
+
+
+async def test_a_store_that_hangs_is_given_up_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "_SECONDS", 0.05)
     shop, gate = Shop(), threading.Event()
-    with pytest.raises(StoreError, match="does not answer"):
+    with pytest.raises(StoreError, match=r"s3://bucket at Amazon S3 was given up after 0\.05 s") as caught:
         await shop.stores.call(OWN, lambda store: gate.wait(5))
+    assert caught.value.retryable
     gate.set()
     shop.stores.close()
+
+
+async def test_a_server_that_hangs_holds_only_the_threads_of_its_own_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, gate = Shop(), threading.Event()
+    slow = [_hanging(f"bucket-{number}") for number in range(20)]
+    stuck = [asyncio.create_task(shop.stores.call(store, lambda _: gate.wait(5))) for store in slow]
+    await asyncio.sleep(0.05)
+    neighbours = (OWN, replace(slow[0], namespace="other"), Store(ResolvedStorage(uri="s3://bucket"), "team", None))
+    for neighbour in neighbours:
+        async with asyncio.timeout(2):
+            assert await shop.stores.call(neighbour, lambda _: True)
+    # What has not begun says so, and blames no server for it.
+    monkeypatch.setattr(stores, "_SECONDS", 0.05)
+    with pytest.raises(StoreError, match=r"bucket-99 at http://slow could not begin for 0\.05 s: those before it"):
+        await shop.stores.call(_hanging("bucket-99"), str)
+    gate.set()
+    assert all(await asyncio.gather(*stuck))
+    shop.stores.close()
+
+
+def _hanging(bucket: str) -> Store:
+    return Store(ResolvedStorage(uri=f"s3://{bucket}", endpoint="http://slow"), "team", None)
+
+
+def test_a_call_of_the_operator_lets_its_thread_go_soon() -> None:
+    opened = Stores(FakeApi(), lambda _: True)._opener(ResolvedStorage(uri="s3://bucket"), Credentials("a", "b"))
+    config = opened._client.meta.config
+    worst = config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout)
+    assert worst <= stores._SECONDS
+
+
+async def test_a_value_that_is_not_text_is_named() -> None:
+    shop = Shop()
+    broken = secret(AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="x")
+    for value in (base64.b64encode(b"\xff\xfe").decode(), "no base64"):
+        broken["data"]["AWS_SECRET_ACCESS_KEY"] = value
+        shop.api.add(broken)
+        with pytest.raises(
+            StoreError, match="Secret ns/keys: the value of AWS_SECRET_ACCESS_KEY is not text"
+        ) as caught:
+            await shop.stores.call(KEYED, str)
+        assert not caught.value.retryable
+
+
+async def test_without_a_secret_the_operator_s_own_identity_opens_only_its_default_store() -> None:
+    shop = Shop(ambient=at_or_below(ResolvedStorage(uri="s3://models/production", endpoint="http://own")))
+    for uri in ("s3://models/production", "s3://models/production/team"):
+        assert await shop.stores.call(Store(ResolvedStorage(uri=uri, endpoint="http://own"), "ns", None), bool)
+    for uri, endpoint in (
+        ("s3://models", "http://own"),
+        ("s3://models/production-of-others", "http://own"),
+        ("s3://payroll", "http://own"),
+        ("s3://models/production", "http://listens-for-tokens"),
+        ("s3://models/production", None),
+    ):
+        foreign = Store(ResolvedStorage(uri=uri, endpoint=endpoint), "ns", None)
+        with pytest.raises(StoreError, match=r"storage\.secretName is not set: name a Secret that opens") as caught:
+            await shop.stores.call(foreign, str)
+        assert uri in caught.value.message
+        assert not caught.value.retryable
+    assert {storage.uri for storage in shop.asked} == {"s3://models/production", "s3://models/production/team"}
+
+
+async def test_with_a_secret_any_store_is_opened_and_without_a_default_none_without() -> None:
+    shop = Shop(ambient=at_or_below(None))
+    shop.api.add(secret(AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="one"))
+    assert await shop.stores.call(KEYED, str) == "store 1"
+    with pytest.raises(StoreError, match=r"storage\.secretName is not set"):
+        await shop.stores.call(OWN, str)

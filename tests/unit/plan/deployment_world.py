@@ -14,6 +14,7 @@ from modelwright.plan.observed import Observed
 from modelwright.plan.questions import Question, ReadDocument, SecretExists, Store, Unavailable
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
+from tests.simulation.kstatus import violations
 
 Object = dict[str, Any]
 SETTINGS = Settings("runtime:1", "server:1", storage=Storage(uri="s3://models/team", secret_name="s3-keys"))
@@ -117,6 +118,7 @@ class World:
         if crash_after is not None and crash_after >= len(decision.actions):
             raise Crash
         self.mdep["status"] = decision.status
+        assert violations(self.mdep) == []
         self.events += [event.reason for event in decision.events]
         return decision
 

@@ -16,10 +16,12 @@ from modelwright.plan.questions import (
     ReadDocuments,
     ReadLive,
     ReadObject,
+    SecretExists,
     Unavailable,
 )
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
+from tests.simulation.kstatus import violations
 
 START = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
 SETTINGS = Settings("runtime", "server", storage=Storage(uri="s3://models/team"))
@@ -39,6 +41,7 @@ class World:
 
     def __init__(self, **spec: Any) -> None:
         self.now = START
+        self.settings = SETTINGS
         self.policy: Object = {
             "apiVersion": "modelwright.dev/v1alpha1",
             "kind": "DriftPolicy",
@@ -61,6 +64,8 @@ class World:
         self.jobs: dict[str, Object] = {}
         self.hidden_jobs: set[str] = set()
         self.rejection: Rejection | None = None
+        self.deaf: Unavailable | None = None
+        """What the API server answers to reads, while it does not."""
         self.asked: list[Question] = []
         self.created: list[Object] = []
         self.status_writes = 0
@@ -113,7 +118,7 @@ class World:
             observed = Observed(
                 self.policy, {"TrainingJob": shown}, alerts=alerts, rejection=self.rejection, answers=answers
             )
-            plan = drift.plan(observed, SETTINGS, self.now)
+            plan = drift.plan(observed, self.settings, self.now)
             if isinstance(plan, Plan):
                 self._carry_out(plan, write)
                 return plan
@@ -128,9 +133,11 @@ class World:
             case ReadObject("ModelDeployment", "team", "delay"):
                 return self.deployment
             case ReadLive("DriftPolicy", "team", "delay-policy"):
-                return self.policy
+                return self.deaf or self.policy
             case ReadLive("TrainingJob", "team", name):
-                return self.jobs.get(name)
+                return self.deaf or self.jobs.get(name)
+            case SecretExists():
+                return False
             case ReadDocument():
                 return self.reference
             case ReadDocuments():
@@ -145,6 +152,7 @@ class World:
             self.jobs[job["metadata"]["name"]] = job
             job["metadata"]["creationTimestamp"] = stamp(self.now)
             self.created.append(job)
-        if write and plan.status != self.policy.get("status"):
+        if write and plan.status != self.policy.get("status", {}):
             self.policy["status"] = plan.status
+            assert violations(self.policy) == []
             self.status_writes += 1

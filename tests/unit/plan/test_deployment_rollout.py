@@ -4,7 +4,7 @@ import pytest
 
 from modelwright.plan.actions import AliasWatch, Delete, Patch
 from modelwright.plan.questions import Unavailable
-from tests.unit.plan.deployment_world import DRAIN, World
+from tests.unit.plan.deployment_world import DRAIN, Crash, World
 
 
 @pytest.fixture
@@ -159,6 +159,14 @@ def test_a_service_that_was_deleted_or_pointed_elsewhere_comes_back(serving: Wor
     assert serving.selected == 1
 
 
+def test_a_time_of_the_switch_that_somebody_edited_is_not_believed(serving: World):
+    assert serving.service is not None
+    serving.service["metadata"]["annotations"] = {"modelwright.dev/selected-since": "yesterday"}
+    serving.settle(3)
+    assert serving.reason == "Serving"
+    assert serving.status["serving"]["since"].startswith("20")
+
+
 def test_a_deployment_that_is_still_being_deleted_is_waited_for(serving: World):
     serving.deployments["churn-v1"]["metadata"]["deletionTimestamp"] = "2026-11-23T10:01:00Z"
     assert serving.reconcile().actions == ()
@@ -192,3 +200,34 @@ def test_an_operator_that_dies_after_the_switch_does_not_switch_back(serving: Wo
     assert serving.selected == 2
     assert serving.status["serving"]["version"] == 2
     assert not any(isinstance(action, Delete) for action in serving.actions)
+
+
+def test_servers_that_were_selected_for_a_moment_have_their_drain_time_though_nobody_recorded_it(serving: World):
+    serving.wait(60)
+    serving.move_alias(2)
+    for _ in range(2):
+        serving.reconcile()
+        serving.tick()
+    for version in (2, 1):
+        serving.move_alias(version)
+        with pytest.raises(Crash):
+            serving.reconcile(crash_after=1)
+        assert serving.selected == version
+    assert serving.reconcile().wake_after == DRAIN + 1
+    assert serving.ready(2) == 2
+    serving.wait(DRAIN + 1)
+    serving.reconcile()
+    assert list(serving.deployments) == ["churn-v1"]
+
+
+def test_where_nobody_answers_the_service_stays_where_it_is(serving: World):
+    serving.move_alias(2)
+    for _ in range(2):
+        serving.reconcile()
+        serving.tick()
+    with pytest.raises(Crash):
+        serving.reconcile(crash_after=1)
+    for deployment in serving.deployments.values():
+        deployment["status"]["readyReplicas"] = 0
+    serving.reconcile()
+    assert serving.selected == 2

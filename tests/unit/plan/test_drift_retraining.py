@@ -3,6 +3,7 @@ import pytest
 from modelwright.api.driftpolicy import IncidentOutcome, Trigger
 from modelwright.plan.actions import Rejection
 from modelwright.plan.incidents import KEPT
+from modelwright.plan.questions import Unavailable
 from tests.unit.plan.drift_world import MOVED, STILL, TEMPLATE, World, alert
 
 DAY = 86400
@@ -33,6 +34,13 @@ def test_an_alert_creates_one_training_job_from_the_template() -> None:
     assert (world.incident.outcome, world.incident.training_job) == (IncidentOutcome.RETRAINING, meta["name"])
     assert world.condition("Reconciling") == ("True", "Retraining")
     assert [event.reason for event in plan.events] == ["RetrainingStarted"]
+
+
+def test_a_retraining_waits_in_the_queue_of_its_policy() -> None:
+    world = on_alerts()
+    world.policy["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "ml"}
+    world.look(alert())
+    assert world.created[0]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "ml"
 
 
 def test_a_notification_that_comes_twice_changes_nothing() -> None:
@@ -272,6 +280,23 @@ def test_an_old_view_of_the_policy_does_not_overrun_its_budget() -> None:
     assert len(world.created) == 1
 
 
+def test_no_budget_is_judged_while_the_api_server_does_not_answer() -> None:
+    world = on_alerts(retraining={"template": TEMPLATE, "cooldownSeconds": 0})
+    world.look(alert())
+    running = world.created[0]["metadata"]["name"]
+    world.hidden_jobs = {running}
+    world.deaf = Unavailable("the API server does not answer")
+    plan = world.look(alert("f2"))
+
+    assert plan.actions == ()
+    assert plan.postponed, "Alertmanager is not told that the alert was taken"
+    assert plan.status == world.policy["status"]
+    assert plan.wake_after is not None
+    world.deaf = None
+    assert not world.look(alert("f2")).postponed
+    assert [entry.outcome for entry in world.status.incidents] == [IncidentOutcome.RETRAINING, IncidentOutcome.COOLDOWN]
+
+
 def test_a_job_that_the_api_server_refuses_is_recorded_and_not_repeated() -> None:
     world = on_alerts()
     world.rejection = Rejection("create TrainingJob x", "exceeded quota")
@@ -280,6 +305,9 @@ def test_a_job_that_the_api_server_refuses_is_recorded_and_not_repeated() -> Non
     assert plan.actions == ()
     assert (world.incident.outcome, world.incident.training_job) == (IncidentOutcome.FAILED, None)
     assert world.incident.message == "the TrainingJob could not be created: exceeded quota"
+    assert world.condition("Stalled") == ("True", "ChildRejected")
+    assert world.message() == "create TrainingJob x was refused: exceeded quota"
+    assert [(event.type, event.reason) for event in plan.events] == [("Warning", "ChildRejected")]
     world.rejection = None
     world.forward(4 * 3600)
     world.look(alert())
@@ -329,11 +357,12 @@ def test_status_keeps_the_newest_incidents_and_never_drops_the_one_under_way() -
     assert world.status_writes == writes
 
 
-def test_a_job_whose_incident_cannot_be_read_still_counts_as_running() -> None:
+@pytest.mark.parametrize("written", ["{", '{"id": "a", "trigger": "Alert", "name": "b", "time": "now", "started": ""}'])
+def test_a_job_whose_incident_cannot_be_read_still_counts_as_running(written: str) -> None:
     world = on_alerts()
     world.look(alert())
     for job in world.jobs.values():
-        job["metadata"]["annotations"] = {"modelwright.dev/incident": "{"}
+        job["metadata"]["annotations"] = {"modelwright.dev/incident": written}
     del world.policy["status"]
     world.look(alert("f2"))
 

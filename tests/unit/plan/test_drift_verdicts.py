@@ -263,7 +263,10 @@ def test_no_request_at_all_is_no_data() -> None:
 
 @pytest.mark.parametrize(
     ("monitoring", "says"),
-    [({"enabled": False}, "spec.monitoring.enabled"), ({"windowSeconds": 3600}, "raise spec.test.windowSeconds")],
+    [
+        ({"enabled": False}, "spec.monitoring.enabled"),
+        ({"windowSeconds": 3600}, "raise spec.test.windowSeconds"),
+    ],
 )
 def test_a_deployment_that_cannot_give_data_is_stalled_with_what_to_change(
     monitoring: dict[str, object], says: str
@@ -275,6 +278,38 @@ def test_a_deployment_that_cannot_give_data_is_stalled_with_what_to_change(
 
     assert world.condition("Stalled") == ("True", "NoData")
     assert says in world.message()
+
+
+def test_a_test_that_would_read_windows_without_end_is_stalled_with_what_to_change() -> None:
+    world = watching(test={"windowSeconds": 7 * 86400})
+    assert world.deployment is not None
+    world.deployment["spec"]["monitoring"] = {"windowSeconds": 60}
+    world.look()
+
+    assert world.condition("Stalled") == ("True", "NoData")
+    assert "10080 windows" in world.message()
+    assert "raise spec.monitoring.windowSeconds of ModelDeployment delay" in world.message()
+
+
+def test_a_secret_that_is_not_there_is_named() -> None:
+    world = watching()
+    world.settings = Settings("runtime", "server", storage=Storage(uri="s3://models/team", secret_name="s3-keys"))
+    world.windows = Unavailable("there is no Secret s3-keys")
+    world.look()
+
+    assert world.condition("Ready") == ("False", "SecretNotFound")
+    assert "s3-keys" in world.message()
+
+
+def test_what_is_wrong_is_told_once_as_an_event() -> None:
+    world = watching()
+    world.deployment = None
+    assert [(event.type, event.reason) for event in world.look().events] == [("Warning", "DeploymentNotFound")]
+    world.forward(60)
+    assert world.look().events == ()
+    world.policy["spec"]["test"]["minSamples"] = 3
+    assert [(event.type, event.reason) for event in world.look().events] == [("Warning", "InvalidSpec")]
+    assert world.look().events == ()
 
 
 def test_storage_that_is_down_is_said_and_tried_again_after_an_interval() -> None:

@@ -91,6 +91,15 @@ def test_one_failed_pod_fails_the_job_and_none_is_replaced() -> None:
     assert "successPolicy" not in spec
 
 
+def test_a_recipe_has_time_to_save_before_it_leaves() -> None:
+    assert pod_of(make())["terminationGracePeriodSeconds"] == 120
+    assert "terminationGracePeriodSeconds" not in pod_of(make(image="mine:1", command=["sh", "-c", "sleep 1000"]))
+
+
+def test_a_held_gang_is_its_job_alone() -> None:
+    assert [action.object["kind"] for action in make(suspend=True)] == ["Job"]
+
+
 def test_children_belong_to_their_owner_and_name_their_attempt() -> None:
     found = job_of(make(attempt=4))
     assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-1"

@@ -14,7 +14,7 @@ from modelwright.plan.actions import Apply, Plan
 from modelwright.plan.attempts import attempt_of, finished
 from modelwright.plan.failures import failed
 from modelwright.plan.observed import Observed
-from modelwright.plan.questions import Answer, Question, ReadDocument, ReadLive
+from modelwright.plan.questions import Answer, Question, ReadDocument, ReadLive, SecretExists, Unavailable
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import parse, seconds_between
 from tests.simulation.cluster import Key
@@ -98,6 +98,24 @@ def test_without_the_secret_it_says_how_to_make_it_and_goes_on_once_it_is_there(
     sim.world.add_secret("mine")
     sim.world.settle()
     assert sim.ready == ("True", "Succeeded")
+
+
+def test_what_cannot_be_looked_up_is_said_of_a_new_job_and_changes_nothing_of_an_old_one() -> None:
+    sim = Simulation()
+    job = sim.world.cluster.get(sim.key)
+    assert job is not None
+    answers: dict[Question, Answer] = {SecretExists("team", "s3"): Unavailable("secrets is forbidden")}
+    plan = training.plan(Observed(job, answers=answers), SETTINGS, sim.world.now)
+    assert isinstance(plan, Plan)
+    assert [entry["reason"] for entry in plan.status["conditions"] if entry["type"] == "Ready"] == ["ApiUnavailable"]
+    assert [(event.reason, event.message) for event in plan.events] == [
+        ("ApiUnavailable", "it cannot be looked up: secrets is forbidden")
+    ]
+    told = {**job, "status": plan.status}
+    again = training.plan(Observed(told, answers=answers), SETTINGS, sim.world.now)
+    assert isinstance(again, Plan)
+    assert (again.status, again.actions, again.events) == (plan.status, (), ())
+    assert again.wake_after is not None
 
 
 def test_what_the_api_server_refuses_is_repeated_to_the_user_and_tried_again() -> None:
@@ -206,14 +224,29 @@ def test_it_deletes_itself_when_its_time_is_up() -> None:
     assert sim.world.cluster.of_kind("Job") == []
 
 
-def test_made_suspended_it_has_a_job_and_no_pods() -> None:
+def test_made_suspended_it_has_a_job_and_nothing_else() -> None:
     sim = Simulation({**RECIPE, "suspend": True})
     sim.world.settle()
     assert sim.ready == ("False", "Suspended")
     assert len(sim.world.cluster.of_kind("Job")) == 1
-    assert sim.world.cluster.of_kind("Pod") == []
+    assert [sim.world.cluster.of_kind(kind) for kind in ("Pod", "Service")] == [[], []]
+    assert sim.world.events == []
     assert len(sim.world.statuses[sim.key]) == 1
     assert "activeSince" not in sim.status
+
+
+def test_a_gang_made_suspended_has_its_names_before_its_pods() -> None:
+    sim = Simulation({**COMMAND, "suspend": True})
+    sim.world.settle()
+    sim.world.edit(sim.key, suspend=False)
+    job = sim.world.cluster.get(sim.key)
+    assert job is not None
+    held = {"Job": tuple(sim.world.cluster.of_kind("Job"))}
+    plan = training.plan(Observed(job, held), SETTINGS, sim.world.now)
+    assert isinstance(plan, Plan)
+    assert [type(action).__name__ for action in plan.actions] == ["Apply", "Patch"]
+    sim.until_pods_run()
+    assert len(sim.world.cluster.of_kind("Service")) == 1
 
 
 def test_suspended_time_does_not_count_against_the_deadline() -> None:

@@ -6,7 +6,7 @@ from modelwright.api.run import SweepReport
 from modelwright.api.tuningsweep import TrialCounts, TrialState
 from modelwright.plan.actions import Apply, Rejection
 from modelwright.plan.questions import Unavailable
-from tests.unit.plan.tuning_world import TEMPLATE, World, result, trial
+from tests.unit.plan.tuning_world import SPACE, TEMPLATE, World, result, trial
 
 BEST = trial(2, 0.97)
 
@@ -118,6 +118,20 @@ def test_the_winner_is_trained_from_the_template_with_the_best_parameters() -> N
     assert "algorithm" not in TEMPLATE["recipe"]["tabular"]  # type: ignore[index]
 
 
+def test_the_winner_waits_in_the_queue_of_its_sweep() -> None:
+    queue = {"kueue.x-k8s.io/queue-name": "gpus"}
+    world = World(winner={"train": True})
+    world.sweep["metadata"]["labels"] = queue
+    world.look()
+    world.job["spec"]["suspend"] = False
+    world.pods_run()
+    world.result = result(BEST, best=BEST)
+    world.job_ends()
+    world.look()
+
+    assert queue.items() <= world.training_jobs["search-winner"]["metadata"]["labels"].items()
+
+
 def test_a_crash_before_the_status_is_written_leads_to_the_same_winner() -> None:
     world = searching(winner={"train": True})
     world.result = result(BEST, best=BEST)
@@ -206,10 +220,13 @@ def test_a_spent_time_budget_ends_the_search_with_what_was_found(best: object, e
     world.result = result(*([BEST] if best else []), best=best, finished=False)  # type: ignore[arg-type]
     world.forward(601)
     world.look()
+    assert world.condition("Reconciling") == ("True", "Searching"), "a trial may end while its pods stop"
+    assert world.jobs == {}
+    assert world.asked == []
 
+    world.look()
     assert world.condition("Ready") is not None
     assert world.condition("Ready")[1] == expected  # type: ignore[index]
-    assert world.jobs == {}
 
 
 def test_while_the_store_is_down_nothing_is_decided() -> None:
@@ -239,6 +256,35 @@ def test_a_suspended_sweep_stops_its_pods_and_goes_on_in_the_same_attempt() -> N
     assert world.run.attempt == 1
 
 
+def test_no_trial_runs_while_the_sweep_is_suspended_whatever_was_reported_last() -> None:
+    world = searching()
+    world.report = SweepReport(attempt=1, trials=TrialCounts(running=2, succeeded=1), best_trial=BEST, history=(BEST,))
+    world.look()
+    world.sweep["spec"]["suspend"] = True
+    world.look()
+    world.look()
+
+    assert world.status.trials == TrialCounts(running=0, succeeded=1)
+
+
+def test_a_suspended_sweep_whose_job_is_gone_stays_suspended_until_the_store_can_be_read() -> None:
+    world = searching()
+    world.sweep["spec"]["suspend"] = True
+    world.look()
+    world.jobs.clear()
+    world.pods.clear()
+    world.sweep["spec"]["suspend"] = False
+    world.result = Unavailable("no route to s3")
+    world.look()
+    assert world.condition("Suspended") == ("True", "StorageUnavailable")
+    world.look()
+    world.result = None
+    world.look()
+
+    assert (world.run.attempt, world.status.restarts) == (1, 0)
+    assert world.condition("Ready") == ("False", "Starting")
+
+
 @pytest.mark.parametrize(
     ("space", "says"),
     [
@@ -266,7 +312,7 @@ def test_a_search_space_that_does_not_fit_the_recipe_is_refused_before_any_pod(s
     "space",
     [
         [{"name": "neuralNetwork.batchSize", "choice": {"values": ["32", "64"]}}],
-        [{"name": "lightGBM.numLeaves", "int": {"min": 2, "max": 131072, "log": True}}],
+        [{"name": "lightGBM.numLeaves", "int": {"min": 2, "max": 131072, "log": True}}, SPACE[1]],
         [{"name": "neuralNetwork.dropout", "float": {"min": 0, "max": 0.9}}],
     ],
 )
@@ -320,6 +366,32 @@ def test_a_finished_sweep_stays_as_it_is_and_is_deleted_when_its_time_is_up() ->
     world.look()
     assert world.deleted
     assert world.status_writes == writes
+
+
+def test_what_no_view_shows_is_asked_for_before_the_winner_is_deleted_with_its_sweep() -> None:
+    world = searching(ttlSecondsAfterFinished=0, winner={"train": True})
+    world.result = result(BEST, best=BEST)
+    world.job_ends()
+    world.look()
+    world.shown_training_jobs = {}
+    world.look()
+    assert not world.deleted
+
+    world.training_jobs.clear()
+    world.look()
+    assert world.deleted
+
+
+def test_an_old_view_of_the_sweep_does_not_train_the_winner_again() -> None:
+    world = searching(winner={"train": True})
+    world.result = result(BEST, best=BEST)
+    world.job_ends()
+    world.live = {**world.sweep, "status": {"completionTime": "2026-11-23T10:00:00Z"}}
+    plan = world.look()
+
+    assert plan.actions == ()
+    assert plan.wake_after is not None
+    assert world.status.completion_time is None
 
 
 def test_a_sweep_that_is_being_deleted_is_left_alone() -> None:

@@ -12,6 +12,7 @@ from modelwright.plan.observed import Observed
 from modelwright.plan.questions import Answer, Question, ReadDocument, ReadLive, SecretExists, Unavailable
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
+from tests.simulation.kstatus import violations
 
 START = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
 SETTINGS = Settings("runtime", "server", "http://operator/report", Storage(uri="s3://models/team"))
@@ -60,6 +61,10 @@ class World:
         self.jobs: dict[str, Object] = {}
         self.services: dict[str, Object] = {}
         self.training_jobs: dict[str, Object] = {}
+        self.shown_training_jobs: dict[str, Object] | None = None
+        """Those that the operator's view has; all of them where nothing is said."""
+        self.live: Object | None = None
+        """The sweep as the API server has it, where that is another one than the operator sees."""
         self.pods: list[Object] = []
         self.result: SweepResult | Unavailable | None = None
         self.report: SweepReport | None = None
@@ -116,7 +121,7 @@ class World:
                 "Job": tuple(self.jobs.values()),
                 "Pod": tuple(self.pods),
                 "Service": tuple(self.services.values()),
-                "TrainingJob": tuple(self.training_jobs.values()),
+                "TrainingJob": tuple(self._visible().values()),
             }
             observed = Observed(self.sweep, children, self.report, (), self.rejection, answers)
             plan = tuning.plan(observed, SETTINGS, self.now)
@@ -128,10 +133,13 @@ class World:
             answers |= {question: self._answer(question) for question in plan.questions}
         raise AssertionError("the plan asks without end")
 
+    def _visible(self) -> dict[str, Object]:
+        return self.training_jobs if self.shown_training_jobs is None else self.shown_training_jobs
+
     def _answer(self, question: Question) -> Answer:
         match question:
             case ReadLive("TuningSweep", "team", "search"):
-                return self.sweep
+                return self.live or self.sweep
             case ReadLive("Job", "team", name):
                 return self.jobs.get(name)
             case ReadLive("TrainingJob", "team", name):
@@ -146,8 +154,9 @@ class World:
         if self.rejection is None:
             for action in plan.actions:
                 self._act(action)
-        if write and plan.status != self.sweep.get("status"):
+        if write and plan.status != self.sweep.get("status", {}):
             self.sweep["status"] = plan.status
+            assert violations(self.sweep) == []
             self.status_writes += 1
 
     def _act(self, action: object) -> None:

@@ -1,6 +1,7 @@
 """An S3 client over a dict: the calls that `ObjectStore` makes, with S3's answers to conditions."""
 
 import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +31,7 @@ class FakeS3:
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
         if Key not in self.objects:
             raise refusal("NoSuchKey", 404)
-        return {"Body": _Body(self.objects[Key]), "ETag": self._etag(Key)}
+        return {"Body": io.BytesIO(self.objects[Key]), "ETag": self._etag(Key)}
 
     def put_object(self, Bucket: str, Key: str, Body: BinaryIO, **conditions: str) -> dict[str, Any]:  # noqa: N803
         rival = self.before_put.pop(Key, None)
@@ -83,14 +84,6 @@ class FakeS3:
             return
         for key in keys:  # a page each, so that paging is exercised
             yield {"Contents": [{"Key": key, "Size": len(self.objects[key]), "ETag": self._etag(key)}]}
-
-
-class _Body:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read(self) -> bytes:
-        return self._data
 
 
 def memory_store(client: Any = None, uri: str = "s3://bucket/base") -> ObjectStore:

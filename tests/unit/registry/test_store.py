@@ -1,4 +1,6 @@
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
@@ -47,7 +49,75 @@ def test_documents_come_in_key_order_and_after_a_key(store: ObjectStore) -> None
     assert [d["n"] for d in store.read_jsons("w/", after="w/1.json")] == [2, 3]
 
 
-@pytest.mark.parametrize("data", [b"{", b"[1]", b"\xff"])
+BROKEN = [b"{", b"[1]", b"\xff", b"", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("data", BROKEN)
+def test_a_broken_document_hides_none_of_the_others(store: ObjectStore, data: bytes) -> None:
+    store.write_json("w/1.json", {"n": 1})
+    store.write("w/2.json", data)
+    store.write_json("w/3.json", {"n": 3})
+    assert store.read_jsons("w/") == ({"n": 1}, {"n": 3})
+
+
+def test_documents_are_fetched_side_by_side(
+    client: FakeS3, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        store.write_json(f"w/{number}.json", {"n": number})
+    together, alone = threading.Barrier(4, timeout=5), client.get_object
+
+    def when_all_are_under_way(**request: str) -> dict[str, Any]:
+        together.wait()
+        return alone(**request)
+
+    monkeypatch.setattr(client, "get_object", when_all_are_under_way)
+    assert [document["n"] for document in store.read_jsons("w/")] == [0, 1, 2, 3]
+
+
+def test_a_server_that_fails_is_not_taken_for_a_broken_document(
+    client: FakeS3, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_json("w/1.json", {})
+
+    def down(**_: str) -> dict[str, Any]:
+        raise refusal("SlowDown", 503)
+
+    monkeypatch.setattr(client, "get_object", down)
+    with pytest.raises(StoreError, match="SlowDown"):
+        store.read_jsons("w/")
+
+
+def test_a_document_larger_than_any_is_not_read_into_memory(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelwright.registry.store._LARGEST_DOCUMENT", 10)
+    store.write("w/1.json", b'{"a": 123}')
+    assert store.read_json("w/1.json") == {"a": 123}
+    store.write("w/2.json", b'{"a": 1234}')
+    for read in (lambda: store.read_json("w/2.json"), lambda: store.read_document("w/2.json", Alias)):
+        with pytest.raises(StoreError, match=r"w/2\.json is larger than 10 bytes") as caught:
+            read()
+        assert not caught.value.retryable
+    assert store.read_jsons("w/") == ({"a": 123},)
+    assert store.read_bytes("w/2.json") == b'{"a": 1234}'
+
+
+@pytest.mark.parametrize(("bound", "value"), [("_MOST_DOCUMENTS", 2), ("_MOST_BYTES", 5)])
+def test_more_documents_than_there_is_memory_for_are_refused(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(f"modelwright.registry.store.{bound}", value)
+    for number in range(3):
+        store.write(f"w/{number}.json", b"{}")
+    store.write("w/9.onnx", b"no document, so it does not count")
+    assert store.read_jsons("w/", after="w/0.json") == ({}, {})
+    with pytest.raises(StoreError, match=r"more than .* below s3://bucket/base/w/: so many are not read") as caught:
+        store.read_jsons("w/")
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("data", BROKEN)
 def test_a_broken_document_is_an_error_that_names_it(store: ObjectStore, data: bytes) -> None:
     store.write("a.json", data)
     with pytest.raises(StoreError, match=r"s3://bucket/base/a\.json is not"):
@@ -119,3 +189,8 @@ def test_no_secret_shows() -> None:
 def test_an_endpoint_that_is_no_url_is_named(endpoint: str) -> None:
     with pytest.raises(StoreError, match=r"storage\.endpoint .* is not the URL"):
         open_store(ResolvedStorage(uri="s3://bucket", endpoint=endpoint))
+
+
+def test_a_region_that_is_none_is_named() -> None:
+    with pytest.raises(StoreError, match=r"storage\.region two words is not the name of a region"):
+        open_store(ResolvedStorage(uri="s3://bucket", region="two words"))

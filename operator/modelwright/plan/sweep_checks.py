@@ -1,4 +1,4 @@
-"""Whether a search space fits the recipe that is to be searched: checked before any pod is started."""
+"""Whether the search space of a sweep fits the recipe that is to be searched: checked before any pod is started."""
 
 from collections.abc import Iterable
 
@@ -8,14 +8,22 @@ from modelwright.api.recipe import Algorithm, Recipe
 from modelwright.api.searchspace import searchable_fields, with_parameters
 from modelwright.api.tuningsweep import ParameterValue, SearchParameter, TuningSweepSpec
 
+_OWNERS = {"neuralNetwork": Algorithm.NEURAL_NETWORK, "lightGBM": Algorithm.LIGHT_GBM}
+"""Whose parameters a group of the recipe holds."""
+
 
 def problem(spec: TuningSweepSpec) -> str | None:
     """Return what is wrong with a sweep's search space, in a sentence for its author; None when it can be searched."""
-    if spec.template.recipe is None or spec.template.recipe.tabular is None:
-        return "a sweep searches the fields of a recipe: set spec.template.recipe.tabular"
     recipe = spec.template.recipe
+    if recipe is None or recipe.tabular is None:
+        return "a sweep searches the fields of a recipe: set spec.template.recipe.tabular"
     for parameter in spec.search_space:
-        found = _unknown(parameter) or _wrong_kind(parameter) or _out_of_bounds(parameter, recipe)
+        found = (
+            _unknown(parameter)
+            or _wrong_kind(parameter)
+            or _out_of_bounds(parameter, recipe)
+            or _without_effect(parameter, spec.search_space, recipe.tabular.algorithm)
+        )
         if found is not None:
             return f"searchSpace {parameter.name}: {found}"
     return _too_wide(spec)
@@ -55,6 +63,16 @@ def _out_of_bounds(parameter: SearchParameter, recipe: Recipe) -> str | None:
             reason = error.errors(include_url=False, include_input=False)[0]["msg"]
             return f"{text} will not do: {reason[0].lower()}{reason[1:]}"
     return None
+
+
+def _without_effect(parameter: SearchParameter, space: Iterable[SearchParameter], algorithm: Algorithm) -> str | None:
+    """Return why every value would train the same model; `algorithm` is the template's."""
+    owner = _OWNERS.get(parameter.name.partition(".")[0])
+    tried = _choices(space, "algorithm")
+    if owner is None or owner in (tried or (algorithm,)):
+        return None
+    who = "no trial's" if tried else "not the template's"
+    return f"{owner} is {who} algorithm, so this has no effect: search algorithm with {owner} too, or leave this out"
 
 
 def _too_wide(spec: TuningSweepSpec) -> str | None:

@@ -1,0 +1,140 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+from kubernetes.aio.client import Configuration
+
+from modelwright.api.common import Storage
+from modelwright.api.run import ResolvedStorage
+from modelwright.kube.app import App
+from modelwright.kube.lease import Timing
+from modelwright.kube.objects import Key
+from modelwright.kube.settings import Process
+from modelwright.plan.questions import Store
+from modelwright.plan.settings import Settings
+from modelwright.registry.errors import StoreError
+from tests.unit.kube.fake_api import FakeApi
+
+
+class Broken(Exception):  # noqa: N818 (what breaks is the test's matter)
+    pass
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def at_once() -> None:
+    pass
+
+
+async def broken() -> None:
+    raise Broken
+
+
+@pytest.fixture
+async def app(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[App]:
+    """An operator whose parts all work quietly for ever."""
+    made = App(Process(Settings("r", "s")), {}, Configuration(host="http://127.0.0.1:9"))
+    for part, name in ((made.events, "run"), (made.rollcall, "run"), (made, "_view")):
+        monkeypatch.setattr(part, name, forever)
+    for reflector in made.reflectors:
+        monkeypatch.setattr(reflector, "run", forever)
+    yield made
+    for task in made._tasks:
+        task.cancel()
+    await made.client.close()
+    made.stores.close()
+
+
+async def test_the_operator_s_own_identity_opens_its_default_store_and_no_other() -> None:
+    default = Storage(uri="s3://models/team", endpoint="http://s3:7070")
+    made = App(Process(Settings("r", "s", storage=default)), {}, Configuration(host="http://127.0.0.1:9"))
+    asked: list[str] = []
+    made.stores._opener = lambda storage, credentials: asked.append(storage.uri)
+    try:
+        for uri, endpoint in (("s3://models/team/a", "http://s3:7070"), ("s3://models/team", "http://elsewhere")):
+            store = Store(ResolvedStorage(uri=uri, endpoint=endpoint), "ns", None)
+            with contextlib.suppress(StoreError):
+                await made.stores.call(store, lambda opened: None)
+    finally:
+        await made.client.close()
+        made.stores.close()
+    assert asked == ["s3://models/team/a"]
+
+
+def place(app: App, part: str) -> tuple[Any, str]:
+    *path, name = part.split(".")
+    return (getattr(app, path[0]) if path else app), name
+
+
+@pytest.mark.parametrize("part", ["election.keep", "events.run", "rollcall.run", "_view"])
+async def test_whatever_breaks_breaks_the_process(app: App, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    if part == "rollcall.run":
+        monkeypatch.setattr(app, "_view", at_once)
+    monkeypatch.setattr(*place(app, part), broken)
+    with pytest.raises(Broken):
+        await asyncio.wait_for(app._reconcile(), 1)
+
+
+async def test_a_watch_that_breaks_during_the_first_view_breaks_the_process(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.reflectors[-1], "run", broken)
+    with pytest.raises(Broken):
+        await asyncio.wait_for(app._reconcile(), 1)
+    assert not app.synced
+
+
+async def test_what_starts_during_the_first_view_may_break_it_too(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def view() -> None:
+        app._background(broken(), "kopf")
+        await forever()
+
+    monkeypatch.setattr(app, "_view", view)
+    with pytest.raises(Broken):
+        await asyncio.wait_for(app._reconcile(), 1)
+
+
+async def test_half_a_view_is_not_worked_with_when_kopf_ends_by_itself(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def view() -> None:
+        app._background(at_once(), "kopf")
+        await forever()
+
+    monkeypatch.setattr(app, "_view", view)
+    await asyncio.wait_for(app._reconcile(), 1)
+    assert not app.synced
+
+
+def followed_by_a_pause(call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def followed() -> None:
+        await call()
+        await asyncio.sleep(0.05)
+
+    return followed
+
+
+async def nothing_to_serve() -> AsyncMock:
+    return AsyncMock()
+
+
+async def test_a_released_lease_is_not_taken_back(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    api, election = FakeApi(), app.election
+    monkeypatch.setattr(app, "_serve", nothing_to_serve)
+    monkeypatch.setattr(election, "_client", api)
+    # A renewal falls into whatever is done at the end.
+    monkeypatch.setattr(election, "_timing", Timing(period=0.0))
+    monkeypatch.setattr(election, "release", followed_by_a_pause(election.release))
+    running = asyncio.create_task(app.run())
+    async with asyncio.timeout(5):
+        while not election.leading:  # noqa: ASYNC110 (a few turns of the loop)
+            await asyncio.sleep(0.01)
+        app._stop.set()
+        await running
+    assert api.objects[Key("Lease", "default", "modelwright")]["spec"]["holderIdentity"] == ""
+    assert not election.leading

@@ -1,0 +1,53 @@
+"""What is said about a search that would change nothing, before it costs anything."""
+
+from typing import Any
+
+import pytest
+
+from modelwright.api.tuningsweep import TuningSweepSpec
+from modelwright.plan.sweep_checks import problem
+
+TREES = {"name": "lightGBM.numLeaves", "int": {"min": 7, "max": 63}}
+NETWORK = {"name": "neuralNetwork.epochs", "int": {"min": 5, "max": 9}}
+
+
+def sweep(*space: dict[str, Any], algorithm: str = "NeuralNetwork") -> TuningSweepSpec:
+    recipe = {"tabular": {"task": "Regression", "target": "y", "algorithm": algorithm}}
+    return TuningSweepSpec.model_validate(
+        {"template": {"recipe": recipe}, "searchSpace": space, "objective": {"metric": "rmse"}}
+    )
+
+
+def algorithms(*names: str) -> dict[str, Any]:
+    return {"name": "algorithm", "choice": {"values": names}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "dimension", "owner", "whose"),
+    [
+        (sweep(NETWORK, algorithm="LightGBM"), "neuralNetwork.epochs", "NeuralNetwork", "not the template's"),
+        (sweep(NETWORK, algorithms("LightGBM")), "neuralNetwork.epochs", "NeuralNetwork", "no trial's"),
+        (sweep(TREES, algorithms("NeuralNetwork")), "lightGBM.numLeaves", "LightGBM", "no trial's"),
+    ],
+)
+def test_a_dimension_that_no_trial_would_feel_is_named(
+    spec: TuningSweepSpec, dimension: str, owner: str, whose: str
+) -> None:
+    assert problem(spec) == (
+        f"searchSpace {dimension}: {owner} is {whose} algorithm, so this has no effect: "
+        f"search algorithm with {owner} too, or leave this out"
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        sweep(NETWORK),
+        sweep(TREES, algorithm="LightGBM"),
+        sweep(TREES, NETWORK, algorithms("NeuralNetwork", "LightGBM")),
+        sweep(TREES, algorithms("LightGBM")),
+        sweep(algorithms("LightGBM")),
+    ],
+)
+def test_a_dimension_that_some_trial_feels_is_searched(spec: TuningSweepSpec) -> None:
+    assert problem(spec) is None
