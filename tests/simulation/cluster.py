@@ -27,6 +27,10 @@ class RejectedError(Exception):
     """The API server will not have it, however often it is asked."""
 
 
+class NotFoundError(Exception):
+    """The object is gone."""
+
+
 class ConflictError(Exception):
     """The object is another one, or newer, than the caller thought."""
 
@@ -107,11 +111,11 @@ class Cluster:
         return self._update(key, {**found, "status": status})
 
     def patch(self, ref: Ref, body: Object) -> Object:
-        """Apply a JSON merge patch. Raises RejectedError for an object that is not there."""
+        """Apply a JSON merge patch. Raises NotFoundError for an object that is not there."""
         key = Key(ref.kind, ref.namespace, ref.name)
         found = self.objects.get(key)
         if found is None:
-            raise RejectedError(f"{key.kind} {key.name} not found")
+            raise NotFoundError(f"{key.kind} {key.name}")
         if found["metadata"]["uid"] != ref.uid:
             raise ConflictError("the UID is another one")
         return self._update(key, _merged(found, body))

@@ -199,6 +199,18 @@ def pods_of(cluster: Cluster, job: Object) -> list[Object]:
     ]
 
 
+def complete_gangs(kubelets: Kubelets, owner: str) -> list[tuple[Object, list[Object]]]:
+    """Return the Jobs of a kind of owner that have not ended and whose pods all run, each with its pods by index."""
+    found = []
+    for job in kubelets.cluster.of_kind("Job"):
+        if not finished(job) and owner in [entry["kind"] for entry in job["metadata"].get("ownerReferences", ())]:
+            pods = [pod for pod in pods_of(kubelets.cluster, job) if pod["status"]["phase"] == "Running"]
+            pods = [pod for pod in pods if pod["metadata"]["uid"] not in kubelets.lost]
+            if len(pods) == job["spec"]["completions"]:
+                found.append((job, sorted(pods, key=index_of)))
+    return found
+
+
 def index_of(pod: Object) -> int:
     """Return the completion index of a pod."""
     return int(pod["metadata"]["labels"][INDEX_ANNOTATION])

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from modelwright.api.run import SweepReport, TrainingReport
+from modelwright.kube.inbox import Inbox
 from modelwright.plan.actions import (
     Action,
     AliasWatch,
@@ -22,7 +23,7 @@ from modelwright.plan.actions import (
     Rejection,
     Watch,
 )
-from modelwright.plan.observed import Alert, Observed
+from modelwright.plan.observed import Observed
 from modelwright.plan.questions import (
     Answer,
     Question,
@@ -34,7 +35,7 @@ from modelwright.plan.questions import (
     Unavailable,
 )
 from modelwright.plan.settings import Settings
-from tests.simulation.cluster import Cluster, ConflictError, Key, RejectedError, children_at
+from tests.simulation.cluster import Cluster, ConflictError, Key, NotFoundError, RejectedError, children_at
 from tests.simulation.store import AliasMovedError, Bucket, StoreError
 
 Planner: TypeAlias = Callable[[Observed, Settings, datetime], Plan | Ask]
@@ -78,7 +79,6 @@ class Operator:
     """Every write of all lives, in words."""
     on_status: Callable[[Object], None]
     reports: dict[str, TrainingReport | SweepReport] = field(default_factory=dict)
-    alerts: dict[Key, tuple[Alert, ...]] = field(default_factory=dict)
     events: list[tuple[Key, str, str]] = field(default_factory=list)
     due: dict[Key, datetime] = field(default_factory=dict)
     reconciles: int = 0
@@ -86,6 +86,10 @@ class Operator:
     _cursors: dict[str, int] = field(default_factory=dict)
     _watches: dict[Key, tuple[Watch, ...]] = field(default_factory=dict)
     _refused: dict[Key, tuple[Action, Rejection, datetime]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Open the box for alerts, which is the operator's own."""
+        self.inbox = Inbox(self.wake, lambda: self.cluster.clock().timestamp())
 
     def resync(self) -> None:
         """Look at everything once, as after a start."""
@@ -136,17 +140,19 @@ class Operator:
             if about in watches:
                 self.wake(holder)
 
+    def view(self, key: Key) -> Object | None:
+        """Return an object as this process sees it now."""
+        return self.cluster.at(key, self._version(key))
+
     def _version(self, key: Key) -> int:
         seen = self.faults.frozen.get(key.kind, self.cluster.version)
         return seen if self.faults.forgetful else max(seen, self._own.get(key, 0))
 
-    def _view(self, key: Key) -> Object | None:
-        return self.cluster.at(key, self._version(key))
-
     def _reconcile(self, key: Key) -> None:
-        document = self._view(key)
+        document = self.view(key)
         if document is None or "deletionTimestamp" in document["metadata"]:
             self._watches.pop(key, None)
+            self.inbox.handled(key, self.inbox.alerts(key))
             return
         refused = self._refused.get(key)
         if refused is not None and refused[2] <= self.cluster.clock():
@@ -156,7 +162,7 @@ class Operator:
             object=document,
             children=children_at(self.cluster, self.cluster.owned(uid), self._version),
             report=self.reports.get(uid),
-            alerts=self.alerts.get(key, ()),
+            alerts=self.inbox.alerts(key),
             rejection=refused[1] if refused else None,
         )
         plan, observed = self._decide(key, observed)
@@ -166,7 +172,7 @@ class Operator:
         self._write_status(key, document, plan)
         self.events += [(key, event.reason, event.message) for event in plan.events]
         self._watches[key] = plan.watches
-        self.alerts.pop(key, None)
+        self.inbox.handled(key, observed.alerts)
         if plan.wake_after is not None:
             self.wake(key, plan.wake_after)
         if key in self._refused:
@@ -187,7 +193,7 @@ class Operator:
             case SecretExists(namespace, name):
                 return self.cluster.get(Key("Secret", namespace, name)) is not None
             case ReadObject(kind, namespace, name):
-                return self._view(Key(kind, namespace, name))
+                return self.view(Key(kind, namespace, name))
             case ReadLive(kind, namespace, name):
                 return self.cluster.get(Key(kind, namespace, name))
         try:
@@ -218,7 +224,10 @@ class Operator:
             case Apply(document):
                 self._keep(self.cluster.apply(document))
             case Patch(ref, body):
-                self._keep(self.cluster.patch(ref, body))
+                try:
+                    self._keep(self.cluster.patch(ref, body))
+                except NotFoundError:
+                    self._own[Key(ref.kind, ref.namespace, ref.name)] = self.cluster.version
             case Delete(ref, propagation, grace):
                 self.cluster.delete(ref, foreground=propagation == "Foreground", grace=grace)
                 self._own[Key(ref.kind, ref.namespace, ref.name)] = self.cluster.version

@@ -1,6 +1,7 @@
 """A TrainingJob against everything that a cluster can do to it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 from tests.simulation import chaos
 from tests.simulation.chaos import Chaos, Fault, faults
 from tests.simulation.nodes import Kueue
-from tests.simulation.one_job import COMMAND, FINAL, MAX_RESTARTS, RAY, RECIPE, SPENDING, Simulation
+from tests.simulation.one_job import COMMAND, RAY, RECIPE, Simulation
+from tests.simulation.one_owner import (
+    FINAL,
+    MAX_RESTARTS,
+    SPENDING,
+    assert_every_failed_write_is_made_good,
+    assert_no_crash_changes_anything,
+    prepare,
+)
 from tests.simulation.profile import PROFILE, TIMEOUT
 from tests.simulation.world import one_attempt_runs
 
@@ -119,6 +128,31 @@ def with_a_short_pause(sim: Simulation) -> None:
     assert [entry["reason"] for entry in sim.status["attempts"]] == ["Completed"]
 
 
+def with_a_pause_and_no_key_to_go_on_with(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.settle()
+    bring_back = chaos.secret_missing(sim.world)
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+    assert bring_back is not None
+    bring_back()
+    sim.world.settle()
+    assert sim.status["restarts"] == 0
+
+
+def with_a_pause_and_no_store_to_go_on_from(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.settle()
+    sim.world.bucket.down = True
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+    sim.world.bucket.down = False
+    sim.world.settle()
+    assert sim.status["restarts"] == 0
+
+
 def against_a_champion(sim: Simulation) -> None:
     sim.deeds()["rival promoted"](sim.world)
     sim.world.settle()
@@ -142,6 +176,8 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "pause": (RECIPE, {}, with_a_pause),
     "short pause": (RECIPE, {}, with_a_short_pause),
     "queued pause": (RECIPE, QUEUED, with_a_pause),
+    "keyless pause": (RECIPE, QUEUED, with_a_pause_and_no_key_to_go_on_with),
+    "storeless pause": (RECIPE, QUEUED, with_a_pause_and_no_store_to_go_on_from),
     "contest": (RECIPE, {}, against_a_champion),
     "failure": (RECIPE, {}, without_success),
     "deleted when done": ({**RECIPE, "ttlSecondsAfterFinished": 60}, {}, quietly),
@@ -151,33 +187,20 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
 def play(name: str, crash_after: int | None = None, fates: tuple[str, ...] = ()) -> Simulation:
     spec, labels, scenario = SCENARIOS[name]
     sim = Simulation(spec, labels)
-    sim.world.controllers.append(Kueue(sim.world.cluster))
-    sim.world.faults.crash_after = crash_after
-    sim.world.faults.next_writes.extend(fates)
+    prepare(sim, crash_after, fates)
     scenario(sim)
     return sim
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_crash_after_any_write_changes_nothing(name: str) -> None:
-    calm = play(name)
-    for number in range(1, len(calm.world.writes) + 1):
-        crashed = play(name, crash_after=number)
-        assert crashed.world.crashes == 1
-        assert crashed.end_state() == calm.end_state(), f"after write {number}, {calm.world.writes[number - 1]}"
-        # What was done and not recorded is done once more at most: the actions of one plan, and its status.
-        assert len(crashed.world.writes) <= len(calm.world.writes) + 4
-        crashed.world.assert_steady()
+    assert_no_crash_changes_anything(partial(play, name))
 
 
 @pytest.mark.parametrize("fate", ["conflict", "error", "timeout"])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_write_that_fails_is_made_good(name: str, fate: str) -> None:
-    calm = play(name)
-    for number in range(len(calm.world.writes)):
-        hurt = play(name, fates=(*["ok"] * number, fate))
-        assert hurt.end_state() == calm.end_state(), f"write {number + 1}, {calm.world.writes[number]}"
-        hurt.world.assert_steady()
+    assert_every_failed_write_is_made_good(partial(play, name), fate)
 
 
 def test_a_quiet_run_writes_only_what_changes() -> None:

@@ -11,7 +11,7 @@ from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of, finished
 from modelwright.plan.times import stamp
 from tests.simulation.cluster import ref_of
-from tests.simulation.nodes import finish, pods_of
+from tests.simulation.nodes import complete_gangs, finish
 from tests.simulation.world import World
 
 STEPS = 4
@@ -45,12 +45,8 @@ class Trainer:
 
     def step(self) -> None:
         """Let every complete gang do one round of work."""
-        for job in self.world.cluster.of_kind("Job"):
-            if not finished(job):
-                pods = pods_of(self.world.cluster, job)
-                running = [pod for pod in pods if pod["status"]["phase"] == "Running"]
-                if len(running) == job["spec"]["completions"]:
-                    self._train(job, running)
+        for job, pods in complete_gangs(self.world.kubelets, "TrainingJob"):
+            self._train(job, pods)
 
     def fail(self, how: str, index: int = 0) -> None:
         """Let a running pod fail, if there is one."""

@@ -3,7 +3,7 @@
 A test adds objects of ours, the behaviour of their pods, and faults; `settle` runs until nothing moves any more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,8 +29,6 @@ SETTINGS = Settings(
     report_url="http://operator/reports",
     storage=Storage(uri="s3://models/team", endpoint="http://s3:7070", secret_name="s3"),
 )
-_IDLE_LOOKS = 12
-"""So many wake-ups in a row without a write count as a steady state: something out there is waited for."""
 _LONGEST = 3000
 
 
@@ -48,6 +46,12 @@ class World:
     statuses: dict[Key, list[Object]] = field(default_factory=dict)
     """Every status ever written."""
     events: list[tuple[Key, str, str]] = field(default_factory=list)
+    alarms: list[Callable[[], Iterable[datetime]]] = field(default_factory=list)
+    """When something beside the operator will happen by itself."""
+    movement: Callable[[], object] | None = None
+    """What has to stay the same in a steady state; every write counts where nothing else is said."""
+    idle_looks: int = 12
+    """So many wake-ups in a row without a write count as a steady state: something out there is waited for."""
     crashes: int = 0
 
     def __post_init__(self) -> None:
@@ -106,7 +110,7 @@ class World:
 
     def step(self, seconds: float = 1.0) -> bool:
         """Let everybody act once, and time pass; return whether anything was written or moved."""
-        before = self.cluster.version, len(self.writes), len(self.bucket.moves)
+        before = self._moved()
         try:
             self.operator.run_due()
         except CrashError:
@@ -117,7 +121,12 @@ class World:
         for check in (one_live_attempt, aliases_are_complete, *self.invariants):
             check(self)
         self.now += timedelta(seconds=seconds)
-        return before != (self.cluster.version, len(self.writes), len(self.bucket.moves))
+        return before != self._moved()
+
+    def _moved(self) -> object:
+        if self.movement is not None:
+            return self.movement()
+        return self.cluster.version, len(self.writes), len(self.bucket.moves)
 
     def crash(self) -> None:
         """Replace the operator by a new one."""
@@ -140,11 +149,10 @@ class World:
                 idle = 0
                 continue
             idle += 1
-            ahead = [at for at in self.operator.due.values() if at > self.now]
-            if idle > _IDLE_LOOKS or not (ahead or self.operator.due):
+            pending = [*self.operator.due.values(), *(at for alarm in self.alarms for at in alarm())]
+            if idle > self.idle_looks or not pending:
                 return
-            if ahead and min(self.operator.due.values()) > self.now:
-                self.now = min(ahead)
+            self.now = max(self.now, min(pending))
         raise AssertionError(f"no steady state; the last writes were {self.writes[-10:]}")
 
     def assert_steady(self) -> None:

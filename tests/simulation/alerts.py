@@ -1,0 +1,108 @@
+"""Alertmanager: a notification is repeated until the operator's webhook has answered it, and while its alert fires."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from modelwright.plan import alerts
+from modelwright.plan.observed import Alert
+from modelwright.plan.times import stamp
+from tests.simulation.cluster import Key
+from tests.simulation.operator import Operator
+from tests.simulation.world import World
+
+PATIENCE = timedelta(seconds=10)
+"""So long the webhook lets Alertmanager wait for a plan; then it answers 503."""
+AGAIN = timedelta(seconds=2)
+"""From a notification that was not answered with 200 to the next."""
+REPEAT = timedelta(minutes=2)
+"""From one that was to the next, while the alert fires."""
+
+
+@dataclass
+class _Post:
+    """A request that is under way; the process that has it may die."""
+
+    operator: Operator
+    future: asyncio.Future[None]
+    fingerprints: tuple[str, ...]
+    at: datetime
+
+
+@dataclass
+class Alertmanager:
+    """Sends what fires to one policy, as one group."""
+
+    world: World
+    policy: Key
+    labels: dict[str, str]
+    firing: dict[str, str] = field(default_factory=dict)
+    """Since when an alert fires, by its fingerprint."""
+    answered: dict[tuple[str, str], Alert] = field(default_factory=dict)
+    """What was answered with 200 because this policy has dealt with it."""
+    _due: dict[str, datetime] = field(default_factory=dict)
+    _post: _Post | None = None
+
+    def __post_init__(self) -> None:
+        """Take a place in the world."""
+        self.world.controllers.append(self)
+        self.world.alarms.append(self.alarms)
+
+    def fire(self, fingerprint: str) -> None:
+        """Let an alert begin, unless it has already."""
+        if fingerprint not in self.firing:
+            self.firing[fingerprint] = stamp(self.world.now)
+            self._due[fingerprint] = self.world.now
+
+    def resolve(self, fingerprint: str) -> None:
+        """Let an alert end; what nobody answered is forgotten."""
+        self.firing.pop(fingerprint, None)
+        self._due.pop(fingerprint, None)
+
+    def repeat(self) -> None:
+        """Send everything that fires once more."""
+        self._due = dict.fromkeys(self.firing, self.world.now)
+
+    def step(self) -> None:
+        """Hear what became of the request that is under way, or send the next one."""
+        if self._post is not None:
+            self._follow(self._post)
+        elif due := [name for name, at in sorted(self._due.items()) if at <= self.world.now]:
+            self._send(due)
+
+    def alarms(self) -> Iterable[datetime]:
+        """Return when something will happen here by itself."""
+        return [self.world.now] if self._post is not None else self._due.values()
+
+    def _send(self, due: Iterable[str]) -> None:
+        operator, policy = self.world.operator, self.world.operator.view(self.policy)
+        entries = [
+            {"status": "firing", "fingerprint": name, "startsAt": self.firing[name], "labels": self._labels(name)}
+            for name in due
+        ]
+        found = alerts.decode({"version": alerts.PAYLOAD_VERSION, "alerts": entries})
+        concerned = alerts.for_policy(found, policy) if policy is not None else ()
+
+        async def submit() -> asyncio.Future[None]:
+            return operator.inbox.submit(self.policy, concerned)
+
+        self._post = _Post(operator, asyncio.run(submit()), tuple(due), self.world.now)
+
+    def _follow(self, post: _Post) -> None:
+        died = post.operator is not self.world.operator
+        if not died and post.future.done():
+            for name in set(post.fingerprints) & set(self.firing):
+                alert = Alert(name, self.firing[name], self._labels(name))
+                self.answered[name, alert.starts_at] = alert
+            self._wait(post, REPEAT)
+        elif died or self.world.now >= post.at + PATIENCE:
+            post.operator.inbox.withdraw(self.policy, post.future)
+            self._wait(post, AGAIN)
+
+    def _wait(self, post: _Post, time: timedelta) -> None:
+        self._post = None
+        self._due |= {name: self.world.now + time for name in post.fingerprints if name in self.firing}
+
+    def _labels(self, fingerprint: str) -> dict[str, str]:
+        return {**self.labels, "alertname": f"Alert{fingerprint}"}
