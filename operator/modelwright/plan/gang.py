@@ -18,8 +18,10 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """On an object of ours: the LocalQueue of Kueue that admits its gangs."""
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
-_SAVE_SECONDS = 120
+_SAVE_SECONDS = 110
 """For the last checkpoint of a pod that is asked to leave."""
+_KILL_SECONDS = 10
+"""For torchrun, which kills what has not left by then, to end before the kubelet kills it."""
 # An Indexed Job names its pods' hosts `<job>-<index>`, and a host name has 63 characters.
 _JOB_NAME_LIMIT = 63 - len("-999")
 
@@ -143,7 +145,7 @@ def _pod(spec: Gang, settings: Settings) -> Object:
         **pod,
         "restartPolicy": "Never",
         # Ours saves a checkpoint and leaves; what does not listen should not be waited for longer than usual.
-        **({} if spec.program.command else {"terminationGracePeriodSeconds": _SAVE_SECONDS}),
+        **({} if spec.program.command else {"terminationGracePeriodSeconds": _SAVE_SECONDS + _KILL_SECONDS}),
         "subdomain": service_name(spec.owner),
         "containers": [_container(spec, settings)],
         "volumes": [
@@ -190,6 +192,8 @@ def _environment(spec: Gang, settings: Settings) -> list[Object]:
                 RUN_VARIABLE: spec.run.model_dump_json(by_alias=True, exclude_none=True).replace("$", "$$"),
                 REPORT_URL_VARIABLE: _report_url(spec, settings),
                 "PYTHONUNBUFFERED": "1",
+                # torchrun's own patience is 30 s, whatever the pod has.
+                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if spec.program.command else str(_SAVE_SECONDS),
                 "AWS_ENDPOINT_URL": storage.endpoint,
                 "AWS_ENDPOINT_URL_S3": storage.endpoint,
                 "AWS_REGION": storage.region,

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from modelwright.registry.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
-_MESSAGE_LIMIT = 2048
+_MESSAGE_LIMIT = 1900
+"""Bytes. The kubelet reads 4096 of a termination message, and JSON may write a quote or a line break as two."""
 _EXIT_FAILED = 1
+_YIELD_SECONDS = 2.0
+"""Longer than torchrun and the kubelet take to notice that a process has died."""
 
 
 class RunError(Exception):
@@ -49,12 +53,12 @@ def _rebuild(reason: str, message: str, retryable: bool, exit_code: int) -> RunE
 def explain(error: BaseException) -> Failure:
     """Return the failure that an exception stands for; what nobody foresaw may be retried."""
     if isinstance(error, RunError):
-        return _failure(error.reason, error.message, retryable=error.retryable)
+        return shortened(error.reason, error.message, retryable=error.retryable)
     if isinstance(error, StoreError):
-        return _failure("StorageUnavailable", error.message, retryable=error.retryable)
+        return shortened("StorageUnavailable", error.message, retryable=error.retryable)
     if isinstance(error, MemoryError):
-        return _failure("OutOfMemory", "The process ran out of memory: raise workers.resources", retryable=True)
-    return _failure("TrainingError", f"{type(error).__name__}: {error}", retryable=True)
+        return shortened("OutOfMemory", "The process ran out of memory: raise workers.resources", retryable=True)
+    return shortened("TrainingError", f"{type(error).__name__}: {error}", retryable=True)
 
 
 def write_failure(failure: Failure, path: Path | None = None) -> None:
@@ -71,7 +75,7 @@ def write_failure(failure: Failure, path: Path | None = None) -> None:
         logger.warning("the termination message could not be written: %s", error)
 
 
-def guarded(work: Callable[[], None], path: Path | None = None) -> int:
+def guarded(work: Callable[[], None], path: Path | None = None, pause: Callable[[float], None] = time.sleep) -> int:
     """Run a program and return its exit code; an error is logged and left as the termination message."""
     try:
         work()
@@ -80,9 +84,14 @@ def guarded(work: Callable[[], None], path: Path | None = None) -> int:
         foreseen = isinstance(error, RunError | StoreError)
         logger.log(logging.ERROR, "%s: %s", failure.reason, failure.message, exc_info=not foreseen)
         write_failure(failure, path)
+        if failure.reason == PEER_LOST:
+            # The first pod that fails ends the gang, and the others are deleted: let the one that broke be it.
+            pause(_YIELD_SECONDS)
         return error.exit_code if isinstance(error, RunError) else _EXIT_FAILED
     return os.EX_OK
 
 
-def _failure(reason: str, message: str, *, retryable: bool) -> Failure:
-    return Failure(reason=reason, message=message[:_MESSAGE_LIMIT], retryable=retryable)
+def shortened(reason: str, message: str, *, retryable: bool) -> Failure:
+    """Return a failure that Kubernetes keeps whole, however long the message is."""
+    kept = message.encode(errors="replace")[:_MESSAGE_LIMIT].decode(errors="ignore")
+    return Failure(reason=reason, message=kept, retryable=retryable)

@@ -12,9 +12,11 @@ from modelwright.api import layout
 from modelwright.api.artifacts import Lineage, Signature
 from modelwright.api.run import Run, TrainingResult
 from modelwright.registry.aliases import move_alias
+from modelwright.registry.errors import StoreError
 from modelwright.registry.store import ObjectStore
 from modelwright.registry.versions import list_versions, read_manifest
 from modelwright.runtime.failure import DataError, RunError
+from modelwright.runtime.train import main as process
 from modelwright.runtime.train.main import execute
 from tests.integration.registry.conftest import CREDENTIALS
 
@@ -137,6 +139,58 @@ def test_a_new_version_is_compared_with_the_holder_of_the_alias(store: ObjectSto
     store.delete(layout.result_key("ns", "b"))
     execute(make_run("b", attempt=2))
     assert result(store, "b") == told.model_copy(update={"attempt": 2})
+
+
+def test_an_attempt_after_the_last_tree_registers_what_was_learnt(
+    store: ObjectStore, make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise StoreError("The S3 server cannot be reached")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(process, "register", unreachable)
+        with pytest.raises(StoreError):
+            execute(make_run("a"))
+    assert read_manifest(store, "fruit", 1) is None
+    execute(make_run("a", attempt=2))
+    told = result(store, "a")
+    assert told is not None
+    assert (told.attempt, told.model and told.model.version) == (2, 1)
+    assert list_versions(store, "fruit") == (1,)
+
+
+@pytest.mark.parametrize("damage", ["model.onnx", "lineage.json", "manifest.json"])
+def test_a_damaged_holder_stops_a_comparison_and_the_rule_always_goes_past_it(
+    store: ObjectStore, make_run: Any, damage: str
+) -> None:
+    execute(make_run("a"))
+    move_alias(store, "fruit", "champion", 1, None, "test", "first", AT)
+    store.write(layout.version_prefix("fruit", 1) + damage, b"{}")
+    with pytest.raises(
+        DataError, match=r"Version 1, which holds alias champion, is damaged: .*rule to Always"
+    ) as caught:
+        execute(make_run("b"))
+    assert caught.value.reason == "IncumbentNotComparable"
+    assert store.folders(layout.checkpoint_prefix("ns", "b")) == ()
+    always = {"name": "fruit", "promotion": {"rule": "Always", "metric": "accuracy"}}
+    execute(make_run("c", model=always))
+    told = result(store, "c")
+    assert told is not None
+    assert told.comparison is None
+    card = store.read_bytes(layout.version_prefix("fruit", 2) + "card.html")
+    assert card is not None
+    assert b"There is no comparison. Version 1, which holds alias champion, is damaged" in card
+
+
+def test_a_holder_without_its_lineage_is_damaged_too(store: ObjectStore, make_run: Any) -> None:
+    execute(make_run("a"))
+    move_alias(store, "fruit", "champion", 1, None, "test", "first", AT)
+    manifest = read_manifest(store, "fruit", 1)
+    assert manifest is not None
+    fewer = {name: file for name, file in manifest.files.items() if name != "lineage.json"}
+    store.write_json(layout.manifest_key("fruit", 1), manifest.model_copy(update={"files": fewer}).document())
+    with pytest.raises(DataError, match=r"is damaged: it has no lineage\.json"):
+        execute(make_run("b"))
 
 
 def test_a_model_below_its_threshold_is_not_registered(store: ObjectStore, make_run: Any) -> None:

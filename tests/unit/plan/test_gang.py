@@ -93,6 +93,7 @@ def test_one_failed_pod_fails_the_job_and_none_is_replaced() -> None:
 
 def test_a_recipe_has_time_to_save_before_it_leaves() -> None:
     assert pod_of(make())["terminationGracePeriodSeconds"] == 120
+    assert env_of(make())["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "110"
     assert "terminationGracePeriodSeconds" not in pod_of(make(image="mine:1", command=["sh", "-c", "sleep 1000"]))
 
 

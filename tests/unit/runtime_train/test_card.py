@@ -98,6 +98,7 @@ def test_it_tells_what_a_person_asks() -> None:
         "predicts diagnosis (benign, malignant) from 31 columns",
         "Accuracy",
         "0.9737",
+        "Precision, recall and F1 are those of the class malignant.",
         "Beside version 2, which held alias champion: accuracy 0.97 against 0.95",
         "with 95% confidence at least -0.01",
         "Column a is odd",

@@ -122,6 +122,25 @@ def test_numeric_classes_are_named_as_people_write_them() -> None:
     assert check(mixed(200).assign(target=np.arange(200) % 3)).classes == ("0", "1", "2")
 
 
+def test_numeric_classes_that_float32_would_merge_are_refused() -> None:
+    with pytest.raises(DataError, match="write the classes as text") as caught:
+        check(mixed(200).assign(target=123456789 + np.arange(200) % 2))
+    assert caught.value.reason == "TargetInvalid"
+
+
+def test_a_search_sees_no_row_that_the_gate_will_use() -> None:
+    recipe = TabularRecipe(task="Classification", target="diagnosis")
+    whole = prepare(table_of(cancer()), recipe, DATASET, warn=lambda _: None)
+    inner = prepare(table_of(cancer()), recipe, DATASET, warn=lambda _: None, search=True)
+    seen = [set(map(repr, part.features.to_numpy().tolist())) for part in (inner.train, inner.held_out)]
+    learnt = set(map(repr, whole.train.features.to_numpy().tolist()))
+    assert seen[0] | seen[1] == learnt
+    assert not seen[0] & seen[1]
+    assert len(inner.held_out) == pytest.approx(len(whole.train) * DATASET.validation_fraction, rel=0.3)
+    assert len(inner.aside) == len(inner.held_out)
+    assert inner.warnings == whole.warnings
+
+
 def test_inputs_of_the_graph_are_plain_and_distinct() -> None:
     split = check(mixed(200).assign(**{"a b": 1.0, "a_b": 2.0, "é": 3.0}))
     names = [column.input for column in split.columns]

@@ -1,9 +1,11 @@
+import io
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pytest
 
 from modelwright.api.artifacts import ColumnKind
@@ -53,6 +55,31 @@ def test_files_may_differ_in_types_and_columns() -> None:
 def test_the_same_moment_reads_the_same_in_every_unit() -> None:
     moments = [pa.array([datetime(2026, 5, 1, 12, tzinfo=UTC)]).cast(pa.timestamp(unit)) for unit in ("s", "ms", "ns")]
     assert len({strings(moment)[0] for moment in moments}) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["2013-01-31", "2013-01-31 17:30:00", "2013-01-31 17:30:00.25", "17:30:00", "1950-12-01 00:00:01", "true"]
+)
+def test_a_category_reads_as_people_write_it_in_csv_and_to_the_server(text: str) -> None:
+    column = pyarrow.csv.read_csv(io.BytesIO(f"x\n{text}\n".encode()))["x"]
+    assert not pa.types.is_string(column.type)
+    assert strings(column).tolist() == [text]
+
+
+def test_a_moment_at_midnight_is_its_day_in_every_type() -> None:
+    day = pa.array([date(2013, 1, 31), None])
+    for kind in (pa.date32(), pa.date64(), pa.timestamp("s"), pa.timestamp("ns")):
+        assert strings(day.cast(kind)).tolist() == ["2013-01-31", ""]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64()])
+def test_whole_numbers_beyond_float32_stay_apart_as_categories(kind: Any) -> None:
+    column = pa.array([123456789, 123456790, -3, None]).cast(kind)
+    assert strings(column).tolist() == ["123456789", "123456790", "-3", ""]
+
+
+def test_keys_of_64_bits_stay_apart_as_categories() -> None:
+    assert strings(pa.array([2**63 - 1, 2**63 - 2])).tolist() == ["9223372036854775807", "9223372036854775806"]
 
 
 def test_dictionaries_read_as_what_they_stand_for() -> None:

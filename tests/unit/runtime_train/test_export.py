@@ -70,6 +70,21 @@ def test_a_graph_that_answers_otherwise_is_not_let_through(exported: tuple[Any, 
         verify(graph, Shifted(), preprocessor, split)  # type: ignore[arg-type]
 
 
+def test_a_shifted_answer_is_found_however_small_the_target_is() -> None:
+    frame = diabetes().assign(target=lambda table: table["target"] * 1e-7)
+    split = split_of(frame, recipe_for("Regression", "target"))
+    preprocessor, trainer = trained(split, "LightGBM", "Regression", "target")
+    graph = GraphModel(assemble(preprocessor, trainer, split.signature).SerializeToString(), split.signature)
+    assert verify(graph, trainer, preprocessor, split) <= TOLERANCE
+
+    class Shifted:
+        def scores(self, features: Floats) -> Floats:
+            return trainer.scores(features) * np.float32(1.01)
+
+    with pytest.raises(RunError, match="differs from the trained model"):
+        verify(graph, Shifted(), preprocessor, split)  # type: ignore[arg-type]
+
+
 def test_what_training_has_never_seen_still_gets_an_answer(exported: tuple[Any, Any, Split, GraphModel]) -> None:
     _, _, split, graph = exported
     odd = split.held_out.features.head(3).copy()

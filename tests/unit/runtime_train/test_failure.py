@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelwright.api.run import PEER_LOST
+from modelwright.api.run import PEER_LOST, Failure
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.failure import DataError, RunError, explain, guarded, write_failure
 
@@ -47,10 +47,25 @@ def test_a_lost_peer_never_hides_the_cause(tmp_path: Path) -> None:
     assert "DataInvalid" in path.read_text()
 
 
-def test_a_long_message_fits_the_termination_message(tmp_path: Path) -> None:
+def test_who_lost_a_peer_leaves_after_it_so_that_the_gang_fails_for_the_cause(tmp_path: Path) -> None:
+    waits: list[tuple[float, bool]] = []
     path = tmp_path / "message"
-    guarded(lambda: raising(ValueError("x" * 100_000)), path)
-    assert len(path.read_bytes()) < 4096
+
+    def pause(seconds: float) -> None:
+        waits.append((seconds, path.exists()))
+
+    guarded(lambda: raising(DataError("DataInvalid", "bad")), tmp_path / "other", pause)
+    assert waits == []
+    assert guarded(lambda: raising(RunError(PEER_LOST, "gone", retryable=True)), path, pause) == 1
+    assert waits == [(2.0, True)]
+
+
+@pytest.mark.parametrize("letter", ["x", "\n", '"', "é", "🙂", "\ud800"])
+def test_a_long_message_fits_the_termination_message(tmp_path: Path, letter: str) -> None:
+    path = tmp_path / "message"
+    guarded(lambda: raising(ValueError(letter * 100_000)), path)
+    assert len(path.read_bytes()) <= 4096
+    assert Failure.model_validate_json(path.read_bytes()).reason == "TrainingError"
 
 
 def test_a_place_that_cannot_be_written_does_not_change_the_exit_code(tmp_path: Path) -> None:

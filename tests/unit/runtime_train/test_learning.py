@@ -11,7 +11,8 @@ from modelwright.api.run import TrainingReport
 from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import RunError
 from modelwright.runtime.report import Reporter
-from modelwright.runtime.train.checkpoints import CheckpointStore
+from modelwright.runtime.train import learning
+from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
 from modelwright.runtime.train.learning import Learnt, Surroundings, learn, report
 from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop
 from modelwright.runtime.train.world import World
@@ -96,6 +97,25 @@ def test_it_trains_to_the_end_and_saves_on_the_timer_and_last() -> None:
     saved = [int(key.split("/")[-2]) for key in client.puts if key.endswith("manifest.json")]
     assert saved == sorted(saved)
     assert saved[0] < saved[-1] == 20
+
+
+def test_a_checkpoint_that_is_due_while_another_is_written_is_saved_as_soon_as_that_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    trainer = Counter(total_steps=12)
+
+    class Busy(CheckpointWriter):
+        @property
+        def busy(self) -> bool:
+            return trainer.step < 7
+
+        def save(self, step: int, files: Callable[[], dict[str, bytes]]) -> None:
+            asked.append(step)
+
+    monkeypatch.setattr(learning, "CheckpointWriter", Busy)
+    train(trainer, memory_store())
+    assert asked[0] == 7
 
 
 def test_reports_tell_step_epoch_loss_and_time_left() -> None:

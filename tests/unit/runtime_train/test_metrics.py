@@ -6,6 +6,7 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelwright.runtime.train import metrics
 from modelwright.runtime.train.metrics import Classified, Estimated, Outcome, measure, measure_resamples, names
 
 
@@ -86,6 +87,16 @@ def test_a_class_that_never_occurs_does_not_pull_the_mean_down() -> None:
     outcome = Classified(truth, np.eye(3, dtype=np.float32)[truth])
     assert measure("recall", outcome) == 1.0
     assert measure("precision", outcome) == 1.0
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_rows_are_counted_in_pieces_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch, classes: int) -> None:
+    outcome = classified(3, classes)
+    counts = np.random.default_rng(4).integers(0, 4, (6, len(outcome))).astype(float)
+    at_once = {metric: measure_resamples(metric, outcome, counts) for metric in ("precision", "recall", "f1")}
+    monkeypatch.setattr(metrics, "_CELLS", 7 * classes)
+    for metric, values in at_once.items():
+        assert (measure_resamples(metric, outcome, counts) == values).all()
 
 
 def test_a_certain_mistake_costs_much_but_not_everything() -> None:

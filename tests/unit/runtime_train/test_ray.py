@@ -1,13 +1,17 @@
 """What the driver makes of its workers, without a cluster."""
 
+import os
+
 import pytest
 from ray.exceptions import RayActorError
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from modelwright.api.run import PEER_LOST
 from modelwright.registry.errors import StoreError
+from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import DataError, RunError
-from modelwright.runtime.train.ray_main import _root, scaling_of
+from modelwright.runtime.train import main
+from modelwright.runtime.train.ray_main import _config_of, _root, _work, scaling_of
 from tests.unit.runtime_train.runs import run_of
 
 LOST = RunError(PEER_LOST, "gone", retryable=True)
@@ -45,6 +49,29 @@ def test_a_lost_node_is_a_lost_peer(error: TrainingFailedError) -> None:
 def test_what_nobody_foresaw_stays_what_it_is() -> None:
     error = WorkerGroupError("failed", {0: KeyError("x")})
     assert _root(error) is error
+
+
+@pytest.mark.parametrize(("users", "expected"), [("", str(cpu_limit())), ("31", "31")])
+def test_a_worker_has_the_threads_of_its_pod_and_not_of_rays_bookkeeping(
+    monkeypatch: pytest.MonkeyPatch, users: str, expected: str
+) -> None:
+    run, seen = run_of(), []
+    monkeypatch.setattr(main, "execute", lambda given: seen.append((given, os.environ.get("OMP_NUM_THREADS"))))
+    monkeypatch.setenv("OMP_NUM_THREADS", users)
+    config = _config_of(run)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what Ray makes of a worker with 0.01 CPUs
+    _work(config)
+    assert seen == [(run, expected)]
+
+
+def test_beside_other_workers_of_its_pod_a_worker_keeps_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+    monkeypatch.setattr(main, "execute", lambda run: seen.append(os.environ.get("OMP_NUM_THREADS")))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    config = _config_of(run_of(workers={"resources": {"limits": {"nvidia.com/gpu": "2"}}}))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    _work(config)
+    assert seen == ["1"]
 
 
 def test_every_pod_gets_one_worker_and_every_gpu_one() -> None:

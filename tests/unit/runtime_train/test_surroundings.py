@@ -2,29 +2,13 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from modelwright.api.run import PEER_LOST
 from modelwright.runtime.failure import RunError
-from modelwright.runtime.train.cpus import available_cpus
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.world import World, joined, lost_peers
-
-
-@pytest.mark.parametrize(
-    ("limit", "cpus"), [("50000 100000", 1), ("100000 100000", 1), ("max 100000", None), ("?", None)]
-)
-def test_a_container_counts_its_own_cpus(tmp_path: Path, limit: str, cpus: int | None) -> None:
-    path = tmp_path / "cpu.max"
-    path.write_text(limit)
-    usable = len(os.sched_getaffinity(0))
-    assert available_cpus(path) == (cpus or usable)
-
-
-def test_without_a_limit_all_cpus_are_ours(tmp_path: Path) -> None:
-    assert available_cpus(tmp_path / "none") == len(os.sched_getaffinity(0))
 
 
 def test_sigterm_is_a_request() -> None:

@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from modelwright.api.run import PEER_LOST
+from modelwright.runtime.failure import RunError
+from modelwright.runtime.train import network
 from modelwright.runtime.train.candidate import train_candidate
 from modelwright.runtime.train.loop import NetworkTrainer
 from modelwright.runtime.train.problem import Split
+from modelwright.runtime.train.progress import Clock
 from modelwright.runtime.train.recipes import begin, fingerprint, parameters
 from modelwright.runtime.train.trainer import Trainer
 from modelwright.runtime.train.world import World
@@ -25,6 +29,12 @@ def advance(trainer: Trainer, steps: int) -> Trainer:
     for _ in range(steps):
         trainer.advance()
     return trainer
+
+
+def trees(trainer: Trainer) -> list[bytes]:
+    """Return the text of each tree, without what LightGBM says of the whole model."""
+    text = trainer.weights()["model.txt"].split(b"\nend of trees")[0]
+    return [block.strip() for block in text.split(b"\nTree=")[1:]]
 
 
 def features(split: Split) -> Any:
@@ -51,7 +61,8 @@ def test_resumed_trees_keep_what_they_had_and_reach_the_same_number(split: Split
         second.advance()
     whole = advance(begin(split, recipe, World())[1], 30)
     rows = preprocessor.transform(split.held_out.features)
-    assert second.weights()["model.txt"].count(b"\nTree=") == 30
+    assert len(trees(second)) == 30
+    assert trees(second)[:10] == trees(first)
     assert second.scores(rows) == pytest.approx(whole.scores(rows), abs=0.05)
 
 
@@ -61,7 +72,9 @@ def test_trees_that_were_complete_stay_as_they_are(split: Split) -> None:
     second = begin(split, recipe, World())[1]
     second.restore(30, first.capture()())
     assert second.step == 30
-    assert second.weights()["model.txt"].count(b"\nTree=") == 30
+    assert trees(second) == trees(first)
+    told = Clock(second).progress()
+    assert (told.step, told.loss) == (30, None)
 
 
 def test_a_captured_state_does_not_change_with_further_steps(split: Split) -> None:
@@ -70,6 +83,33 @@ def test_a_captured_state_does_not_change_with_further_steps(split: Split) -> No
     before = files()
     advance(trainer, 3)
     assert files() == before
+
+
+def test_many_rows_go_through_the_network_in_pieces_that_fit_into_memory(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = advance(begin(split, RECIPE, World())[1], 3)
+    assert isinstance(trainer, NetworkTrainer)
+    at_once = trainer.scores(features(split))
+    sizes: list[int] = []
+    trainer.network.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(network, "_CHUNK", 50)
+    assert trainer.scores(features(split)) == pytest.approx(at_once, abs=1e-6)
+    assert max(sizes) <= 50
+    assert sum(sizes) == len(split.held_out)
+
+
+def test_a_peer_lost_in_the_middle_of_a_step_is_told_as_such(split: Split) -> None:
+    trainer = begin(split, RECIPE, World())[1]
+    assert isinstance(trainer, NetworkTrainer)
+
+    def broken(rows: Any) -> Any:
+        raise RuntimeError("[../pair.cc:534] Connection closed by peer [10.0.0.1]:123")
+
+    trainer._model = broken
+    with pytest.raises(RunError) as caught:
+        trainer.advance()
+    assert caught.value.reason == PEER_LOST
 
 
 def test_every_row_is_seen_once_an_epoch(split: Split) -> None:

@@ -8,7 +8,6 @@ from modelwright.api.artifacts import ColumnKind, InputColumn, Signature
 from modelwright.api.recipe import Task
 from modelwright.runtime.serve.errors import ModelLoadError
 from modelwright.runtime.serve.model import Model, load
-from modelwright.runtime.serve.threads import cpu_limit
 from tests.unit.serve.models import INPUTS, signature, small_model, write_version
 
 
@@ -102,10 +101,3 @@ def test_signatures_without_a_reference_column_still_have_a_typical_row(version_
 
 def test_the_signature_of_the_test_model_is_one():
     assert Signature.model_validate(signature().document()) == signature()
-
-
-@pytest.mark.parametrize(("text", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None)])
-def test_threads_follow_the_containers_cpu_limit(tmp_path: Path, text: str, expected: int | None):
-    (tmp_path / "cpu.max").write_text(text)
-    offered = cpu_limit(tmp_path / "absent")
-    assert cpu_limit(tmp_path / "cpu.max") == (offered if expected is None else min(offered, expected))

@@ -40,7 +40,7 @@ def environment(**changes: Any) -> dict[str, str]:
     (port,) = ports.free(1)
     serve = {
         "namespace": "shop", "deployment": "churn", "model": "churn", "version": 3, "port": port,
-        "storage": {"uri": "s3://models/team"}, "drainSeconds": 1, "threads": 1, **changes,
+        "storage": {"uri": "s3://models/team"}, "drainSeconds": 3, "threads": 1, **changes,
     }  # fmt: skip
     return {"MODELWRIGHT_SERVE": json.dumps(serve), "MODELWRIGHT_REPLICA": "churn-v3-abc"}
 
@@ -135,6 +135,17 @@ def test_a_version_that_cannot_be_loaded_is_told_to_the_operator(
     told = tmp_path / "termination-log"
     assert process.main(environment(), told) == 1
     assert json.loads(told.read_bytes())["reason"] == "ModelLoadFailed"
+
+
+def test_an_error_of_any_length_is_explained(store: FakeStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def fail(*_: object) -> None:
+        raise CorruptVersion("x" * 10_000, retryable=False)
+
+    monkeypatch.setattr(process, "fetch_version", fail)
+    told = tmp_path / "termination-log"
+    assert process.main(environment(), told) == 1
+    assert Failure.model_validate_json(told.read_bytes()).reason == "ModelLoadFailed"
+    assert len(told.read_bytes()) < 4096
 
 
 @pytest.mark.parametrize("variables", [{}, {"MODELWRIGHT_SERVE": "{"}, {"MODELWRIGHT_SERVE": '{"model": "x"}'}])

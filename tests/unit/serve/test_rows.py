@@ -62,8 +62,9 @@ async def test_true_and_false_are_numbers_in_a_numeric_column(client: httpx.Asyn
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(7, "7"), (7.0, "7"), (0.1, "0.1"), (True, "true"), (False, "false"), (None, ""), ("7", "7")]
-)
+    ("value", "text"), [(7, "7"), (7.0, "7"), (0.1, "0.1"), (True, "true"), (False, "false"), (None, ""), ("7", "7"),
+     (123456789, "123456789"), (123456789.0, "123456789"), (1e30, "1" + 30 * "0"), (1e300, "inf")],
+)  # fmt: skip
 def test_categories_are_written_as_training_reads_them_from_files(model: Model, value: object, text: str):
     batch = model.layout.batch({"age": [1], "yearly income": [1], "city": [value]})
     assert batch.text.tolist() == [[text]]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelwright.api.artifacts import ColumnKind, InputColumn
+from modelwright.runtime.labels import label
 from modelwright.runtime.serve.errors import RequestError, describe
 
 MAX_ROWS = 100_000
@@ -137,6 +138,6 @@ def _text(value: str | float | bool | None) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return np.format_float_positional(np.float32(value), trim="-")
+            return label(value)
         case _:
             return str(value)

@@ -18,6 +18,8 @@ JSON = b"application/json"
 BINARY = b"application/octet-stream"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 HEADER_LENGTH = b"inference-header-content-length"
+_LONGEST_LENGTH = 10
+"""Digits; Python reads no number of thousands of them."""
 
 
 class Disconnected(Exception):  # noqa: N818 (an event, not an error)
@@ -66,7 +68,7 @@ def header_length(scope: Scope) -> int | None:
     declared = next((value for name, value in scope["headers"] if name == HEADER_LENGTH), None)
     if declared is None:
         return None
-    if not declared.isdigit():
+    if not declared.isdigit() or len(declared) > _LONGEST_LENGTH:
         raise RequestError("Inference-Header-Content-Length is not a number", got=declared.decode("latin-1")[:60])
     return int(declared)
 

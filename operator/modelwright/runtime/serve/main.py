@@ -15,6 +15,8 @@ from modelwright.api.serve import REPLICA_VARIABLE, SERVE_VARIABLE, Serve
 from modelwright.registry.errors import CorruptVersion, IncompleteVersion, ObjectNotFound, StoreError
 from modelwright.registry.store import ObjectStore, open_store
 from modelwright.registry.versions import fetch_version
+from modelwright.runtime.cpus import cpu_limit
+from modelwright.runtime.failure import shortened, write_failure
 from modelwright.runtime.monitor.counters import Counters
 from modelwright.runtime.monitor.exporter import DriftCollector
 from modelwright.runtime.monitor.windows import WindowWriter
@@ -23,7 +25,6 @@ from modelwright.runtime.serve.drain import DrainingServer
 from modelwright.runtime.serve.errors import ModelLoadError
 from modelwright.runtime.serve.metrics import Metrics
 from modelwright.runtime.serve.model import Model, load
-from modelwright.runtime.serve.threads import cpu_limit
 
 _log = logging.getLogger("modelwright.serve")
 
@@ -39,7 +40,9 @@ def main(environment: Mapping[str, str] = os.environ, termination: Path = Path(T
         with tempfile.TemporaryDirectory(prefix="model-") as directory:
             model = _load(store, serve, Path(directory), threads)
     except (KeyError, ValidationError, StoreError, ModelLoadError) as error:
-        _give_up(failure(error), termination)
+        problem = failure(error)
+        _log.error("%s: %s", problem.reason, problem.message)
+        write_failure(problem, termination)
         return 1
     _log.info("%s version %d is loaded, %d threads", serve.model, serve.version, threads)
     _run(serve, model, store, environment, threads)
@@ -50,14 +53,14 @@ def failure(error: Exception) -> Failure:
     """Return what an error at the start means to the operator."""
     match error:
         case IncompleteVersion() | ObjectNotFound():
-            return Failure(reason="ModelNotFound", message=str(error), retryable=False)
+            return shortened("ModelNotFound", str(error), retryable=False)
         case CorruptVersion() | ModelLoadError():
-            return Failure(reason="ModelLoadFailed", message=str(error), retryable=False)
+            return shortened("ModelLoadFailed", str(error), retryable=False)
         case StoreError():
             # Wrong keys in a Secret are put right without touching the deployment, so waiting can help even then.
-            return Failure(reason="StorageUnavailable", message=str(error), retryable=True)
+            return shortened("StorageUnavailable", str(error), retryable=True)
         case _:
-            return Failure(reason="InvalidSpec", message=f"{SERVE_VARIABLE} is not a Serve document", retryable=False)
+            return shortened("InvalidSpec", f"{SERVE_VARIABLE} is not a Serve document", retryable=False)
 
 
 def _load(store: ObjectStore, serve: Serve, directory: Path, threads: int) -> Model:
@@ -81,12 +84,3 @@ def _run(serve: Serve, model: Model, store: ObjectStore, environment: Mapping[st
         server.run()
     if writer is not None:
         writer.finish()
-
-
-def _give_up(problem: Failure, termination: Path) -> None:
-    _log.error("%s: %s", problem.reason, problem.message)
-    try:
-        termination.write_bytes(problem.model_dump_json(by_alias=True).encode())
-    except OSError as error:
-        # Outside a container there is no such file, and the log has said it already.
-        _log.warning("cannot write %s: %s", termination, error.strerror)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from modelwright.api.artifacts import ColumnKind, InputColumn, Signature
+from modelwright.runtime.cpus import available_cpus
 from modelwright.runtime.failure import DataError
 from modelwright.runtime.train.columns import Floats, labels
-from modelwright.runtime.train.cpus import available_cpus
 
 _CHUNK = 65536
 

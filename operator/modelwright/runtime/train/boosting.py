@@ -13,8 +13,8 @@ from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from modelwright.api.recipe import LightGBMParameters, TabularRecipe
+from modelwright.runtime.cpus import available_cpus
 from modelwright.runtime.train.columns import Floats
-from modelwright.runtime.train.cpus import available_cpus
 from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.trainer import Files
 
@@ -36,14 +36,18 @@ class BoostingTrainer:
         self._parameters = _lightgbm_parameters(recipe.light_gbm, self._classes, recipe.seed) | {"num_threads": threads}
         self._data = lightgbm.Dataset(features, target, free_raw_data=False)
         self._booster: Any = None
+        self._grows = False
         self.step = 0
         self.total_steps = recipe.light_gbm.num_trees
         self.steps_per_epoch = max(1, math.ceil(self.total_steps / _EPOCHS))
 
     @property
     def loss(self) -> float:
-        """The training loss: cross-entropy, or squared error. It takes a pass over the rows."""
-        if self._booster is None:
+        """The training loss: cross-entropy, or squared error. It takes a pass over the rows.
+
+        NaN before the first tree, and for trees that were complete when they were taken over.
+        """
+        if not self._grows:
             return math.nan
         return float(self._booster.eval_train()[0][2])
 
@@ -66,7 +70,8 @@ class BoostingTrainer:
         self.step = step
         trees = lightgbm.Booster(model_str=files[MODEL_FILE].decode())
         if step >= self.total_steps:
-            self._booster = trees
+            # A model that is read from text has no training rows, and has no need of them any more.
+            self._booster, self._grows = trees, False
         else:
             self._start(init_model=trees)
 
@@ -95,6 +100,7 @@ class BoostingTrainer:
         self._booster = lightgbm.train(
             self._parameters, self._data, num_boost_round=1, init_model=init_model, keep_training_booster=True
         )
+        self._grows = True
         self.step += 1
 
 

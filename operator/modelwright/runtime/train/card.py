@@ -38,6 +38,7 @@ _HEIGHT = 24
 _WIDTH = 120
 _WIDEST_BAR = 20
 _TWO_ENDS = 2
+_TWO_CLASSES = 2
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,14 @@ def _results(facts: Facts) -> str:
     )
     return (
         f'<h2>Results on {facts.metrics.rows:,} held-out rows</h2><div class="tiles">{tiles}</div>'
-        f"{_comparison(facts.comparison)}"
+        f"{_meaning(facts.signature)}{_comparison(facts.comparison)}"
     )
+
+
+def _meaning(signature: Signature) -> str:
+    if len(signature.classes) != _TWO_CLASSES:
+        return ""
+    return f"<p>Precision, recall and F1 are those of the class <b>{escape(signature.classes[1])}</b>.</p>"
 
 
 def _comparison(comparison: Comparison | None) -> str:

@@ -15,8 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelwright.api.artifacts import ColumnKind
+from modelwright.runtime.labels import label
 
 Floats = npt.NDArray[np.float32]
+
+_NEEDLESS = ((r"(\.[0-9]*?)0+$", r"\1"), (r"\.$", ""), (r" 00:00:00$", ""))
+"""What Arrow writes of a moment and people do not, and what stays of it."""
 
 
 @dataclass(frozen=True)
@@ -71,30 +75,40 @@ def kind_of(types: Sequence[Any]) -> ColumnKind | None:
 
 def numbers(column: Any) -> Floats:
     """Return an Arrow column as float32; null is NaN, and what float32 cannot hold is infinite."""
-    doubles = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
         # Adding zero makes -0.0 and 0.0 the same value, and so the same row.
-        return np.asarray(doubles, dtype=np.float64).astype(np.float32) + np.float32(0)
+        return _doubles(column).astype(np.float32) + np.float32(0)
 
 
 def strings(column: Any) -> npt.NDArray[np.object_]:
-    """Return an Arrow column as Python strings; null is the empty string, and 1.0 reads as "1"."""
-    if _is_number(column.type):
-        return labels(numbers(column))
+    """Return an Arrow column as Python strings, as people write them: 1, 2013-01-31, 2013-01-31 17:30:00, true.
+
+    Null is the empty string. Moments are in UTC; one at midnight is its day.
+    """
+    if _is_number(column.type) and not pa.types.is_integer(column.type):
+        return labels(_doubles(column))
     if pa.types.is_dictionary(column.type):
         return strings(column.cast(column.type.value_type))
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         # One unit for all: the same moment must not read differently for being kept in ns or in ms.
         column = column.cast(pa.timestamp("us"), safe=False)
     text = pc.fill_null(pc.cast(column, pa.string()), "")
+    if pa.types.is_temporal(column.type):
+        for needless, kept in _NEEDLESS:
+            text = pc.replace_substring_regex(text, pattern=needless, replacement=kept)
     return np.asarray(text.to_numpy(zero_copy_only=False), dtype=object)
 
 
-def labels(values: Floats) -> npt.NDArray[np.object_]:
-    """Return numbers as the shortest text that means them; NaN is the empty string."""
+def labels(values: Floats | npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
+    """Return numbers as texts, see `label`; NaN is the empty string."""
     distinct, codes = np.unique(values, return_inverse=True)
-    texts = ["" if np.isnan(value) else np.format_float_positional(value, trim="-") for value in distinct]
+    texts = ["" if np.isnan(value) else label(float(value)) for value in distinct]
     return np.array(texts, dtype=object)[codes]
+
+
+def _doubles(column: Any) -> npt.NDArray[np.float64]:
+    doubles = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.asarray(doubles, dtype=np.float64)
 
 
 def _is_text(kind: Any) -> bool:

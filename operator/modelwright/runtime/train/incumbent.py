@@ -1,12 +1,16 @@
 """The version that holds the alias: what a new one has to beat."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from modelwright.api.artifacts import Lineage, Signature
 from modelwright.api.run import Comparison, Run
 from modelwright.api.trainingjob import Dataset, Promotion, PromotionRule
 from modelwright.registry.aliases import read_alias
+from modelwright.registry.errors import CorruptVersion, IncompleteVersion, UnreadableDocument
 from modelwright.registry.store import ObjectStore
 from modelwright.registry.versions import fetch_version
 from modelwright.runtime.failure import DataError
@@ -16,6 +20,12 @@ from modelwright.runtime.train.comparison import improvement_bound
 from modelwright.runtime.train.evaluation import align, outcome_of
 from modelwright.runtime.train.metrics import Outcome
 from modelwright.runtime.train.problem import Split
+
+logger = logging.getLogger(__name__)
+
+
+class _UnreadableError(Exception):
+    """The files of a version are what its manifest says, and still no model."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +38,52 @@ class Incumbent:
 
 
 def find(store: ObjectStore, run: Run, scratch: Path) -> Incumbent | None:
-    """Return the holder of the alias that the new version is after; None without promotion or without a holder."""
+    """Return the holder of the alias that the new version is after; None without promotion or without a holder.
+
+    Raises `DataError` IncumbentNotComparable when its files are not whole, `StoreError` when they cannot be had.
+    """
     model = run.training.model
-    held = read_alias(store, model.name, model.promotion.alias) if model and model.promotion else None
-    if model is None or held is None:
+    if model is None or model.promotion is None:
+        return None
+    alias = model.promotion.alias
+    held = read_alias(store, model.name, alias)
+    if held is None:
         return None
     version = held[0].version
     folder = scratch / f"version-{version}"
-    fetch_version(store, model.name, version, folder)
-    signature = Signature.model_validate_json((folder / "signature.json").read_bytes())
-    lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
-    return Incumbent(version, GraphModel(folder / "model.onnx", signature), lineage)
+    try:
+        fetch_version(store, model.name, version, folder)
+        return _load(version, folder)
+    except (CorruptVersion, IncompleteVersion, UnreadableDocument, _UnreadableError) as error:
+        raise DataError(
+            "IncumbentNotComparable",
+            f"Version {version}, which holds alias {alias}, is damaged: {error}: let the alias point at a whole "
+            "version, or set promotion.rule to Always",
+        ) from error
 
 
-def require_comparable(incumbent: Incumbent | None, split: Split, promotion: Promotion | None) -> None:
-    """Raise `DataError` IncumbentNotComparable when a comparison is wanted that these data do not allow."""
-    if incumbent is None or promotion is None or promotion.rule is not PromotionRule.IF_BETTER:
+def find_or_excuse(store: ObjectStore, run: Run, scratch: Path) -> tuple[Incumbent | None, tuple[str, ...]]:
+    """Return the holder, as `find` does, and warnings. Under the rule Always a damaged holder is but a warning."""
+    try:
+        return find(store, run, scratch), ()
+    except DataError as error:
+        promotion = run.training.model.promotion if run.training.model else None
+        if promotion is None or promotion.rule is not PromotionRule.ALWAYS:
+            raise
+        logger.warning("%s", error.message)
+        return None, (f"There is no comparison. {error.message}",)
+
+
+def require_comparable(store: ObjectStore, run: Run, split: Split, scratch: Path) -> None:
+    """Raise `DataError` IncumbentNotComparable when a comparison is wanted that the holder or these data do not allow.
+
+    Raises `StoreError` when the holder cannot be had.
+    """
+    promotion = run.training.model.promotion if run.training.model else None
+    if promotion is None or promotion.rule is not PromotionRule.IF_BETTER:
         return
-    if obstacle := _obstacle(incumbent, split):
+    incumbent = find(store, run, scratch)
+    if incumbent is not None and (obstacle := _obstacle(incumbent, split)):
         raise DataError(
             "IncumbentNotComparable",
             f"Version {incumbent.version}, which holds alias {promotion.alias}, {obstacle}: give data that both can be "
@@ -84,6 +122,19 @@ def split_warnings(incumbent: Incumbent, dataset: Dataset) -> tuple[str, ...]:
         "some of the held-out rows, which makes it look better than it is"
     )
     return (sentence,)
+
+
+def _load(version: int, folder: Path) -> Incumbent:
+    try:
+        signature = Signature.model_validate_json((folder / "signature.json").read_bytes())
+        lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
+        return Incumbent(version, GraphModel(folder / "model.onnx", signature), lineage)
+    except FileNotFoundError as error:
+        raise _UnreadableError(f"it has no {Path(error.filename).name}") from error
+    except ValidationError as error:
+        raise _UnreadableError(f"its {error.title} is not one") from error
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise _UnreadableError(f"its graph cannot be loaded ({type(error).__name__})") from error
 
 
 def _obstacle(incumbent: Incumbent, split: Split) -> str:

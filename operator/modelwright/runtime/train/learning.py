@@ -77,7 +77,8 @@ def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) 
         if due.report():
             _require_finite(trainer)
             around.reporter.send(report(around.run, Learnt(clock, writer.last, resumed)))
-        if due.checkpoint() and not writer.busy:
+        # Asked in this order: a timer that is asked starts anew, and a save that has to wait is still due.
+        if not writer.busy and due.checkpoint():
             writer.save(trainer.step, trainer.capture())
     if trainer.step > clock.first_step:
         _require_finite(trainer)

@@ -17,9 +17,9 @@ import safetensors.torch
 import torch
 
 from modelwright.api.recipe import TabularRecipe
+from modelwright.runtime.cpus import available_cpus
 from modelwright.runtime.train import network
 from modelwright.runtime.train.columns import Floats
-from modelwright.runtime.train.cpus import available_cpus
 from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.trainer import Files
 from modelwright.runtime.train.world import World, lost_peers
@@ -70,10 +70,10 @@ class NetworkTrainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
-        total = self._sum_of_losses(self._model(self._features[mine]), self._target[mine])
         # DDP takes the mean over processes. Scaled like this it is the mean over the rows of the batch, however they
         # are shared out, even when a process has none.
         with lost_peers():
+            total = self._sum_of_losses(self._model(self._features[mine]), self._target[mine])
             (total * self._world.size / len(batch)).backward()
         self._optimizer.step()
         self.step += 1

@@ -48,6 +48,7 @@ def execute(run: Run) -> None:
     stop = Stop()
     stop.listen()
     with joined() as world, reporter_from_environment() as reporter:
+        logger.info("process %d of %d", world.rank + 1, world.size)
         around = Surroundings(run, world, stop, reporter)
         store = open_store(run.storage)
         if world.agree(world.leads and finish_registered(store, run)):
@@ -111,10 +112,10 @@ def _run_from_environment() -> None:
 
 def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
     run, world = around.run, around.world
-    recipe, dataset, model = wanted(run)
+    recipe, dataset, _ = wanted(run)
     split = load(store, recipe, dataset, scratch, world)
     if world.leads:
-        incumbent.require_comparable(incumbent.find(store, run, scratch), split, model.promotion)
+        incumbent.require_comparable(store, run, split, scratch)
     preprocessor, trainer = begin(split, recipe, world)
     checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
     learnt = learn(trainer, checkpoints, around)
@@ -137,9 +138,9 @@ def _finish(
     outcome = outcome_of(scores, split.held_out, split.classes)
     metrics = evaluate(outcome)
     require_thresholds(metrics, run.training.evaluation.thresholds)
-    holder = incumbent.find(store, run, scratch)
+    holder, warnings = incumbent.find_or_excuse(store, run, scratch)
     comparison = None
-    warnings = split.warnings
+    warnings = split.warnings + warnings
     if holder is not None and model.promotion is not None:
         comparison = incumbent.compare(holder, outcome, split, model.promotion, recipe.seed)
         warnings += incumbent.split_warnings(holder, dataset)

@@ -18,6 +18,8 @@ Value = TypeVar("Value", float, Doubles)
 
 _SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 _BINARY = 2
+_CELLS = 4_000_000
+"""Of a matrix [rows, classes], held in memory at once: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ def measure(metric: str, outcome: Outcome) -> float:
 def measure_resamples(metric: str, outcome: Outcome, counts: Doubles) -> Doubles:
     """Return a metric for each resample: `counts` is [resamples, rows], the answer [resamples].
 
-    Two classes: precision, recall, F1 and ROC-AUC speak of the second. More: they are means over the classes (macro;
-    ROC-AUC one against the rest) that occur among the truth or the predictions of the resample.
+    Two classes, in sorted order: precision, recall, F1 and ROC-AUC speak of the second. More: they are means over the
+    classes (macro; ROC-AUC one against the rest) that occur among the truth or the predictions of the resample.
     """
     if isinstance(outcome, Estimated):
         return _REGRESSION[metric](outcome, counts)
@@ -97,9 +99,15 @@ def _log_loss(outcome: Classified, counts: Doubles) -> Doubles:
 def _confusion(outcome: Classified, counts: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     """Return true positives, predicted and actual counts: [resamples, scored classes] each."""
     classes = np.array(outcome.scored)
-    actual = outcome.truth[:, None] == classes
-    predicted = outcome.predicted[:, None] == classes
-    return counts @ (actual & predicted), counts @ predicted.astype(np.float64), counts @ actual.astype(np.float64)
+    sums = np.zeros((3, len(counts), len(classes)))
+    at_once = max(1, _CELLS // len(classes))
+    for start in range(0, len(outcome), at_once):
+        rows = slice(start, start + at_once)
+        actual = outcome.truth[rows, None] == classes
+        predicted = outcome.predicted[rows, None] == classes
+        for total, chosen in zip(sums, (actual & predicted, predicted, actual), strict=True):
+            total += counts[:, rows] @ chosen.astype(np.float64)
+    return sums[0], sums[1], sums[2]
 
 
 def _precision(outcome: Classified, counts: Doubles) -> Doubles:

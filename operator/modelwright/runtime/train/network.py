@@ -11,6 +11,9 @@ from modelwright.api.recipe import NeuralNetworkParameters
 from modelwright.runtime.train.columns import Floats
 from modelwright.runtime.train.preprocessing import TARGET_OPSET
 
+_CHUNK = 65536
+"""Rows that go through the network at once where nothing is learnt."""
+
 
 def build(inputs: int, outputs: int, parameters: NeuralNetworkParameters) -> Any:
     """Return a `torch.nn.Sequential` of linear layers, ReLU and dropout; its initial weights follow torch's seed."""
@@ -74,7 +77,9 @@ def scores(network: Any, features: Floats, *, classifies: bool, mean: float, dev
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        output = network(torch.from_numpy(features).to(device))
+        # In pieces: the values of the hidden layers of all rows at once can be many times the table.
+        outputs = [network(piece.to(device)) for piece in torch.from_numpy(features).split(_CHUNK)]
+        output = torch.cat(outputs)
         answer = torch.softmax(output, dim=1) if classifies else output * deviation + mean
     network.train(was_training)
     return np.asarray(answer.cpu().numpy(), dtype=np.float32)

@@ -18,6 +18,9 @@ from modelwright.runtime.train.split import held_out
 
 logger = logging.getLogger(__name__)
 
+_MERGED_FROM = 2**24
+"""From here on not every whole number is a float32."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -70,16 +73,27 @@ class Split:
 
 
 def prepare(
-    table: Table, recipe: TabularRecipe, dataset: Dataset, warn: Callable[[str], None] = logger.warning
+    table: Table,
+    recipe: TabularRecipe,
+    dataset: Dataset,
+    warn: Callable[[str], None] = logger.warning,
+    *,
+    search: bool = False,
 ) -> Split:
     """Check a data set, choose the columns and split the rows.
 
-    What is odd but can be learnt from goes to `warn` and into the result. Raises `DataError` with the reason
-    ColumnNotFound, TargetInvalid or DataInvalid for what cannot.
+    A `search` learns and is scored on what a job would train on alone: the best of many on some rows looks better there
+    than it is, and the gate must not be fooled by that. What is odd but can be learnt from goes to `warn` and into the
+    result. Raises `DataError` with the reason ColumnNotFound, TargetInvalid or DataInvalid for what cannot.
     """
     features = checks.choose_features(table, recipe)
     usable = _with_target(table, recipe)
-    aside = held_out(table, dataset.split_seed, dataset.validation_fraction)[usable]
+    missing = table.rows - int(usable.sum())
+    aside = held_out(table, dataset.split_seed, dataset.validation_fraction)
+    if search:
+        usable = usable & ~aside
+        aside = held_out(table, dataset.split_seed + 1, dataset.validation_fraction)
+    aside = aside[usable]
     frame = table.frame.loc[usable].reset_index(drop=True)
     target, classes = _encode_target(frame[recipe.target], table.kinds[recipe.target], recipe)
     checks.check_target(target, classes, aside, recipe)
@@ -88,7 +102,6 @@ def prepare(
         *checks.odd_columns(table, frame, features, recipe),
         *checks.leaks(frame[list(features)], table.kinds, target, len(classes)),
     ]
-    missing = table.rows - len(frame)
     if missing:
         warnings.append(f"{missing} rows without a value of {recipe.target} are left out")
     for sentence in warnings:
@@ -134,6 +147,17 @@ def _encode_target(values: Any, kind: ColumnKind, recipe: TabularRecipe) -> tupl
                 f"Column {recipe.target} holds text: regression needs numbers, or set task Classification",
             )
         return values.to_numpy(dtype=np.float32), ()
-    texts = labels(values.to_numpy(dtype=np.float32)) if kind is ColumnKind.NUMERIC else values.to_numpy(dtype=object)
+    texts = _numeric_classes(values, recipe.target) if kind is ColumnKind.NUMERIC else values.to_numpy(dtype=object)
     classes, codes = np.unique(texts.astype(str), return_inverse=True)
     return codes.astype(np.int64), tuple(str(name) for name in classes)
+
+
+def _numeric_classes(values: Any, target: str) -> npt.NDArray[np.object_]:
+    numbers = values.to_numpy(dtype=np.float32)
+    if (np.abs(numbers) >= _MERGED_FROM).any():
+        raise DataError(
+            "TargetInvalid",
+            f"Column {target} holds numbers of {_MERGED_FROM:,} and more, of which float32 merges neighbours: write "
+            "the classes as text",
+        )
+    return labels(numbers)

@@ -16,12 +16,14 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from modelwright.api.run import PEER_LOST, Run
 from modelwright.registry.errors import StoreError
+from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import RunError
 from modelwright.runtime.train import main
 
 GPU = "nvidia.com/gpu"
 # Enough to be placed by, and never too much for a pod with a small CPU limit: one worker a node is what matters.
 _SOME_CPU = 0.01
+_THREADS = "OMP_NUM_THREADS"
 
 
 def drive(run: Run) -> None:
@@ -41,7 +43,7 @@ def fit(run: Run, storage: str) -> None:
     scaling = scaling_of(run)
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"run": run.model_dump_json(by_alias=True)},
+        train_loop_config=_config_of(run),
         torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
         scaling_config=scaling,
         # A new attempt of the gang is the operator's decision; Ray makes none of its own.
@@ -66,8 +68,17 @@ def scaling_of(run: Run) -> ScalingConfig:
     )
 
 
+def _config_of(run: Run) -> dict[str, str]:
+    return {"run": run.model_dump_json(by_alias=True), "threads": os.environ.get(_THREADS, "")}
+
+
 def _work(config: dict[str, str]) -> None:
-    main.execute(Run.model_validate_json(config["run"]))
+    run = Run.model_validate_json(config["run"])
+    if not scaling_of(run).use_gpu:
+        # Ray takes the little that the worker is placed by for all that it may use. It has its pod to itself: what
+        # holds is what the user asked for, or the pod's own limit.
+        os.environ[_THREADS] = config["threads"] or str(cpu_limit())
+    main.execute(run)
 
 
 def _root(error: Exception) -> Exception:

@@ -1,10 +1,12 @@
 """Which rows are held out: decided by each row's own content, so that it never depends on the other rows.
 
-A row keeps its side when rows are added, when files are reordered, and when CSV becomes Parquet. Equal rows are on the
-same side, so that no held-out row has been seen in training.
+A row keeps its side when rows are added, when files are reordered, when CSV becomes Parquet, and when a later file
+brings a column or writes text into a column of numbers. Equal rows are on the same side, so that no held-out row has
+been seen in training.
 """
 
 import hashlib
+import re
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from modelwright.api.artifacts import ColumnKind
 from modelwright.runtime.train.columns import Floats, Table
 
 Words = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
 
 _SCALE = 2.0**64
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def held_out(table: Table, seed: int, fraction: float) -> npt.NDArray[np.bool_]:
@@ -29,24 +33,37 @@ def fingerprints(table: Table, seed: int) -> Words:
     total = np.full(table.rows, _key(f"seed {seed}"), dtype=np.uint64)
     for name, kind in table.kinds.items():
         column = table.frame[name]
-        words = _numeric_words(column) if kind is ColumnKind.NUMERIC else _text_words(column)
-        # A sum: the order of the columns does not count, but which value is in which column does.
-        total += _mix(words ^ _key(f"column {name}"))
+        words, present = _numeric_words(column) if kind is ColumnKind.NUMERIC else _text_words(column)
+        # A sum: the order of the columns does not count, but which value is in which column does. A missing value adds
+        # nothing: it is the same as no column, which is what an older file has.
+        total += np.where(present, _mix(words ^ _key(f"column {name}")), np.uint64(0))
     return _mix(total)
 
 
-def _numeric_words(column: Any) -> Words:
-    values: Floats = column.to_numpy(dtype=np.float32, copy=True)
-    values[np.isnan(values)] = np.nan  # of its many bit patterns one stands for all
+def _numeric_words(column: Any) -> tuple[Words, Mask]:
+    values: Floats = column.to_numpy(dtype=np.float32)
+    return _bits(values), ~np.isnan(values)
+
+
+def _text_words(column: Any) -> tuple[Words, Mask]:
+    codes, distinct = pd.factorize(column)
+    keys = np.array([_word(str(text)) for text in distinct], dtype=np.uint64)
+    present = np.array([text != "" for text in distinct], dtype=np.bool_)
+    return keys[codes], present[codes]
+
+
+def _word(text: str) -> np.uint64:
+    """Return what stands for a text; a number counts as such, for in another file it may be one."""
+    if not _NUMBER.fullmatch(text):
+        return _key(text)
+    with np.errstate(over="ignore"):
+        value = np.array([float(text)]).astype(np.float32)
+    return np.uint64(_bits(value + np.float32(0))[0])
+
+
+def _bits(values: Floats) -> Words:
     words: npt.NDArray[np.uint32] = values.view(np.uint32)
     return words.astype(np.uint64)
-
-
-def _text_words(column: Any) -> Words:
-    codes, distinct = pd.factorize(column)
-    keys: Words = np.array([_key(text) for text in distinct], dtype=np.uint64)
-    words: Words = keys[codes]
-    return words
 
 
 def _key(text: str) -> np.uint64:

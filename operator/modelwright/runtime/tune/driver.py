@@ -92,4 +92,4 @@ def _load(run: Run, store: ObjectStore, recipe: TabularRecipe) -> Split:
         raise RunError("RunInvalid", "the template has no dataset", retryable=False)
     with tempfile.TemporaryDirectory(prefix="data-") as cache:
         table = read(find_source(store, run.training.dataset), Path(cache))
-    return prepare(table, recipe, run.training.dataset)
+    return prepare(table, recipe, run.training.dataset, search=True)
