@@ -30,7 +30,8 @@ $(UV): images/tools.txt
 
 $(VENV)/.installed: $(UV) tests/requirements.txt pyproject.toml
 	test -x $(PY) || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	$(UV) pip sync --quiet --python $(PY) --require-hashes tests/requirements.txt
+	@# What comes as source is built by the setuptools that is locked there, too.
+	$(UV) pip sync --quiet --python $(PY) --require-hashes --build-constraints tests/requirements.txt tests/requirements.txt
 	@# Built by the pinned hatchling of $(TOOLS), not by whatever is newest today.
 	PYTHONPATH=$(CURDIR)/$(TOOLS) $(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -105,7 +106,9 @@ images: venv ## Build, push and pull the three images
 	$(PY) -m e2e.cluster images
 
 .PHONY: e2e
-e2e: cluster-up images ## The scenarios: real pods, real faults
+e2e: venv ## The scenarios: real pods, real faults
+	@# Before the tests: the first time it takes longer than any of them may. A cluster that is named is not ours.
+	@if [ -z "$${MODELWRIGHT_KUBE_CONTEXT:-}" ]; then $(MAKE) --no-print-directory cluster-up images; fi
 	$(VENV)/bin/pytest e2e/scenarios $(PYTEST_ARGS)
 
 .PHONY: demo

@@ -97,21 +97,29 @@ def _call(load: Load, url: str, stop: float, waited: list[float]) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while (start := time.monotonic()) < stop:
             connection.sendall(message)
-            _read_answer(connection.recv)
+            read_answer(connection.recv)
             waited.append(time.monotonic() - start)
 
 
-def _read_answer(receive: Callable[[int], bytes]) -> None:
+def read_answer(receive: Callable[[int], bytes]) -> None:
+    """Read one answer to its end. Raises RuntimeError: it is no 200, or the connection ended within it."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += receive(65536)
+        data += _some(receive)
     head, _, rest = data.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"the server answered {head.splitlines()[0].decode()}: {rest[:200].decode()}")
     length = next(int(line.split(b":")[1]) for line in head.splitlines() if line.lower().startswith(b"content-length"))
     missing = length - len(rest)
     while missing > 0:
-        missing -= len(receive(65536))
+        missing -= len(_some(receive))
+
+
+def _some(receive: Callable[[int], bytes]) -> bytes:
+    data = receive(65536)
+    if not data:
+        raise RuntimeError("the server closed the connection within an answer")
+    return data
 
 
 def _cpu_seconds(pid: int | None) -> float:

@@ -6,6 +6,7 @@ clone on the same machine (or a CI cache) builds nothing.
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.settings import KUBERNETES_VERSION
 
 _SOURCES = ("go.mod", "go.sum", "*.go")
+_GO_NEEDED = (1, 26)
+_GO_DOWNLOADS = "https://go.dev/dl/"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def build(programs: tuple[str, ...] = tuple(_BY_PROGRAM)) -> None:
     missing = [program for program in programs if not _BY_PROGRAM[program].output(program).exists()]
     if not missing:
         return
-    _require_go()
+    require_go()
     with locks.exclusive(paths.cache_root() / "binaries.lock"):
         for number, program in enumerate(missing, start=1):
             _build(program, f"{number} of {len(missing)}")
@@ -104,8 +107,14 @@ def build_command(module: Module, program: str, output: Path) -> list[str | Path
     return ["go", "-C", module.source, "build", *options, "-o", output, module.packages[program]]
 
 
-def _require_go() -> None:
+def require_go() -> None:
+    """Raise `ClusterError` with what to do, unless `go` is there and new enough."""
+    needed = "Go {}.{} or newer".format(*_GO_NEEDED)
     if shutil.which("go") is None:
-        raise ClusterError(
-            "Go is needed to build Kubernetes: install Go 1.26 or newer (https://go.dev/dl/), put it on PATH"
-        )
+        raise ClusterError(f"Go is needed to build Kubernetes: install {needed} ({_GO_DOWNLOADS}), put it on PATH")
+    # Asked inside a module: an older Go that may fetch the toolchain a module asks for answers with that one.
+    answer = shell.attempt(["go", "-C", paths.TOOLS / "kubernetes", "env", "GOVERSION"])
+    found = answer.stdout.strip() or answer.stderr.strip()
+    version = re.search(r"\bgo(\d+)\.(\d+)", answer.stdout)
+    if version is None or (int(version[1]), int(version[2])) < _GO_NEEDED:
+        raise ClusterError(f"{needed} is needed to build Kubernetes ({_GO_DOWNLOADS}); the `go` on PATH says {found!r}")

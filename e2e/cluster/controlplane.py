@@ -115,6 +115,9 @@ class ControlPlane:
             "root-ca-file": self.pki / "ca.crt",
             "service-account-private-key-file": self.pki / "service-account.key",
             "use-service-account-credentials": "true",
+            # By default 20 calls a second: the thousands of objects of a benchmark would take minutes to go.
+            "kube-api-qps": 500,
+            "kube-api-burst": 1000,
         }
         return self._client("kube-controller-manager", options, port)
 

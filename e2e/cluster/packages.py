@@ -21,7 +21,7 @@ def missing(wanted: Sequence[str]) -> list[str]:
 
 
 def ensure(wanted: Sequence[str]) -> None:
-    """Install what is missing; the package index is fetched only if it does not know a package."""
+    """Install what is missing; the package index is fetched only if it does not know a package, or is too old."""
     absent = missing(wanted)
     if not absent:
         return
@@ -30,7 +30,17 @@ def ensure(wanted: Sequence[str]) -> None:
             _apt_get("update")
         if not _known(absent):
             raise ClusterError(f"apt knows no such package: {' '.join(absent)}; check /etc/apt/sources.list.d")
-        _apt_get("install", "--yes", "--no-install-recommends", *absent)
+        _install(absent)
+
+
+def _install(wanted: Sequence[str]) -> None:
+    words = ("install", "--yes", "--no-install-recommends", *wanted)
+    try:
+        _apt_get(*words)
+    except ClusterError:
+        # An old index names versions that the archive has replaced since.
+        _apt_get("update")
+        _apt_get(*words)
 
 
 def _known(wanted: Sequence[str]) -> bool:

@@ -44,5 +44,7 @@ DEBIAN_PACKAGES = (
     "iproute2",
     "iptables",
     "kmod",
+    # Of LightGBM, which the tests run on this machine.
+    "libgomp1",
     "runc",
 )

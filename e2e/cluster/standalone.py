@@ -1,4 +1,4 @@
-"""A control plane without a node, for tests: etcd, an API server and, if wanted, the built-in controllers.
+"""Servers for tests: an S3 gateway, and a control plane without a node (etcd, an API server, the built-in controllers).
 
 Ready in a few seconds, on free ports, in a temporary folder, gone at the end. Where setup-envtest has left its
 binaries (KUBEBUILDER_ASSETS) or a kube-apiserver is on PATH, those are used and nothing is built.
@@ -7,12 +7,12 @@ binaries (KUBEBUILDER_ASSETS) or a kube-apiserver is on PATH, those are used and
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from e2e.cluster import binaries, health, kubeconfig, pki, ports
+from e2e.cluster import binaries, health, kubeconfig, pki, ports, storage
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import Component, Supervisor
@@ -22,10 +22,7 @@ _LOOPBACK = "127.0.0.1"
 
 @contextmanager
 def control_plane(*, controller_manager: bool = False) -> Iterator[Path]:
-    """Run a control plane and yield the path of its administrator's kubeconfig.
-
-    The processes die with the thread that started them, so that a killed test run leaves nothing behind.
-    """
+    """Run a control plane and yield the path of its administrator's kubeconfig."""
     with tempfile.TemporaryDirectory(prefix="modelwright-control-plane-") as folder:
         root = Path(folder)
         plane, manager_port = _describe(root, controller_manager=controller_manager)
@@ -34,15 +31,38 @@ def control_plane(*, controller_manager: bool = False) -> Iterator[Path]:
         if controller_manager:
             manager = plane.controller_manager(manager_port)
             components.append(replace(manager, ready=lambda: _has_service_account(plane)))
-        supervisor = Supervisor(root / "pids", root / "logs")
-        try:
-            for component in components:
-                supervisor.launch(_bound_to_parent(component))
-                supervisor.await_ready(component)
+        with _running(root, components):
             yield admin
-        finally:
-            for component in reversed(components):
-                supervisor.stop(component.name, grace=0)  # nothing of it is worth a goodbye
+
+
+@contextmanager
+def s3_server(account: storage.Credentials, bucket: str) -> Iterator[str]:
+    """Run an S3 server with one empty bucket and yield its URL."""
+    with tempfile.TemporaryDirectory(prefix="modelwright-s3-") as folder:
+        root = Path(folder)
+        buckets = root / "buckets"
+        (buckets / bucket).mkdir(parents=True)
+        (port,) = ports.free(1)
+        address = ports.Address(_LOOPBACK, port)
+        with _running(root, (storage.gateway(find("versitygw"), address, buckets, account),)):
+            yield f"http://{address}"
+
+
+@contextmanager
+def _running(root: Path, components: Sequence[Component]) -> Iterator[None]:
+    """Run components, one after the other, until the end of the block.
+
+    They die with the thread that started them, so that a killed test run leaves nothing behind.
+    """
+    supervisor = Supervisor(root / "pids", root / "logs")
+    try:
+        for component in components:
+            supervisor.launch(_bound_to_parent(component))
+            supervisor.await_ready(component)
+        yield
+    finally:
+        for component in reversed(components):
+            supervisor.stop(component.name, grace=0)  # nothing of it is worth a goodbye
 
 
 def find(program: str) -> Path:

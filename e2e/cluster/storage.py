@@ -3,6 +3,7 @@
 import json
 import secrets
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from e2e.cluster import binaries, files, health
 from e2e.cluster.paths import Layout
@@ -40,27 +41,22 @@ def credentials(layout: Layout) -> Credentials:
 
 
 def component(layout: Layout) -> Component:
-    """The gateway over a folder; a bucket is a folder in it."""
-    account = credentials(layout)
+    """The gateway of the local cluster."""
     buckets = layout.s3 / "buckets"
     (buckets / S3_BUCKET).mkdir(parents=True, exist_ok=True)
-    argv = (
-        str(binaries.path("versitygw")),
-        "--port",
-        str(_ADDRESS),
-        "--region",
-        S3_REGION,
-        "--health",
-        "/healthz",
-        "--keep-alive",
-    )
+    return gateway(binaries.path("versitygw"), _ADDRESS, buckets, credentials(layout))
+
+
+def gateway(program: Path, address: Address, buckets: Path, account: Credentials) -> Component:
+    """A gateway over a folder; a bucket is a folder in it."""
+    options = ("--port", str(address), "--region", S3_REGION, "--health", "/healthz", "--keep-alive")
     return Component(
         "versitygw",
-        (*argv, "posix", str(buckets)),
-        listens=(_ADDRESS,),
+        (str(program), *options, "posix", str(buckets)),
+        listens=(address,),
         # By environment, not by argument: arguments are for everybody to read.
         environment={"ROOT_ACCESS_KEY": account.access_key, "ROOT_SECRET_KEY": account.secret_key},
-        ready=lambda: health.answers(f"{HOST_ENDPOINT}/healthz"),
+        ready=lambda: health.answers(f"http://{address}/healthz"),
     )
 
 

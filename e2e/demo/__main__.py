@@ -8,8 +8,8 @@ from e2e.cluster import images, lifecycle
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import Layout
 from e2e.cluster.target import Target, resolve
-from e2e.demo.loop import MODEL, NAMESPACE, Loop
-from e2e.support.install import OPERATOR_NAMESPACE, Installation
+from e2e.demo.loop import MODEL, Loop
+from e2e.support.install import DEMO_NAMESPACE, OPERATOR_NAMESPACE, Installation
 from e2e.support.narrator import Narrator
 from e2e.support.resources import WaitedInVainError
 
@@ -33,9 +33,9 @@ def _run(narrator: Narrator, context: str | None) -> None:
     installation = Installation(target, _PREFIX)
     loop = Loop(installation, narrator)
     with narrator.step("Install Modelwright by Helm"):
-        installation.fresh_namespace(NAMESPACE)
+        installation.fresh_namespace(DEMO_NAMESPACE)
         installation.bucket.clear()
-        installation.install([NAMESPACE])
+        installation.install()
     steps = (
         ("Bring a winter of flights to S3", loop.bring_data),
         ("Train on two pods: will a flight be late?", loop.train),
@@ -63,7 +63,7 @@ def _cluster(narrator: Narrator, context: str | None) -> Target:
 
 
 def _commands(target: Target) -> list[str]:
-    scope = f"--namespace={NAMESPACE}"
+    scope = f"--namespace={DEMO_NAMESPACE}"
     return [
         f"export KUBECONFIG={target.kubeconfig}; alias kubectl={target.kubectl.command[0]}",
         f"kubectl get modelwright {scope}",

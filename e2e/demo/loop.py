@@ -14,12 +14,11 @@ from e2e.demo import story
 from e2e.support import flights
 from e2e.support.access import reach
 from e2e.support.flights import SUMMER, TARGET, WINTER
-from e2e.support.install import Installation
+from e2e.support.install import DEMO_NAMESPACE, Installation
 from e2e.support.narrator import Narrator
 from e2e.support.resources import Object, Resources, is_ready, manifest
 from e2e.support.traffic import Score, rows_of, send
 
-NAMESPACE = "flights"
 MODEL = "flight-delay"
 _MANIFESTS = paths.REPOSITORY / "examples" / "loop"
 _STORAGE_URI = "s3://modelwright/demo"
@@ -37,7 +36,7 @@ class Loop:
     facts: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.resources = Resources(self.installation.target.kubectl, NAMESPACE)
+        self.resources = Resources(self.installation.target.kubectl, DEMO_NAMESPACE)
 
     def bring_data(self) -> None:
         """Put the winter's flights where training finds them; the summer's labels arrive later."""
@@ -85,7 +84,7 @@ class Loop:
 
     def watch(self) -> None:
         """A DriftPolicy, and Prometheus and Alertmanager around it."""
-        self.installation.install_monitoring(NAMESPACE, MODEL)
+        self.installation.install_monitoring(DEMO_NAMESPACE, MODEL)
         self._apply("4-watch.yaml")
         with self._traffic(self.live_winter):
             self.resources.wait("driftpolicy", MODEL, is_ready, timeout=120, seen=story.message(self.narrator))
@@ -133,7 +132,7 @@ class Loop:
         self.narrator.say(f"{MODEL}: {_incident(outcome)['message']}")
 
     def _apply(self, name: str) -> None:
-        self.narrator.say(f"kubectl apply --namespace={NAMESPACE} --filename=examples/loop/{name}")
+        self.narrator.say(f"kubectl apply --namespace={DEMO_NAMESPACE} --filename=examples/loop/{name}")
         self.resources.apply(*manifest(_MANIFESTS / name, {_STORAGE_URI: self.installation.bucket.uri}))
 
     def _await_champion(self, job: Object) -> None:
@@ -150,7 +149,7 @@ class Loop:
 
     @contextmanager
     def _client(self) -> Iterator[tuple[httpx.Client, str]]:
-        with reach(self.installation.target, NAMESPACE, MODEL) as base, httpx.Client(timeout=10) as client:
+        with reach(self.installation.target, DEMO_NAMESPACE, MODEL) as base, httpx.Client(timeout=10) as client:
             yield client, base
 
     @contextmanager

@@ -11,6 +11,7 @@ from e2e.cluster import images, lifecycle
 from e2e.cluster.paths import Layout
 from e2e.cluster.target import Target, resolve
 from e2e.scenarios import specs
+from e2e.scenarios.pace import Pace, pace_of
 from e2e.scenarios.space import Space
 from e2e.support import flights
 from e2e.support.flights import SUMMER, WINTER
@@ -22,8 +23,10 @@ from e2e.support.resources import Object, is_ready
 _LOCAL = "MODELWRIGHT_KUBE_CONTEXT" not in os.environ
 # Only the local cluster's S3 server is ours to stop.
 collect_ignore = [] if _LOCAL else ["test_storage_outage.py"]
+_LOCAL_ONLY = "local_only"
 
 _PREFIX = "e2e"
+_GANG = "e2e-gang"
 _ROWS, _LIVE_ROWS = 6_000, 4_000
 _TIMEOUT_SECONDS = 600
 _failed = pytest.StashKey[set[str]]()
@@ -43,9 +46,13 @@ class Data:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_failed], config.stash[_kept] = set(), []
+    config.addinivalue_line("markers", f"{_LOCAL_ONLY}: meets a Service by its address, not by a port-forward")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [] if _LOCAL else [item for item in items if item.get_closest_marker(_LOCAL_ONLY)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     for item in items:
         item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
 
@@ -73,10 +80,13 @@ def target() -> Target:
 
 
 @pytest.fixture(scope="session")
-def installation(target: Target) -> Installation:
+def installation(request: pytest.FixtureRequest, target: Target) -> Installation:
     installation = Installation(target, _PREFIX)
+    modules = {item.module.__name__ for item in request.session.items if isinstance(item, pytest.Function)}
+    # What failed in an earlier run was kept to look around; its pods take a while to go.
+    installation.discard_namespaces([_GANG, *sorted(map(_namespace_of, modules))])
     installation.bucket.clear()
-    installation.install([])
+    installation.install()
     OperatorPods(target).await_leader()
     return installation
 
@@ -104,11 +114,12 @@ def data(installation: Installation) -> Data:
 @pytest.fixture(scope="session")
 def gang(installation: Installation, data: Data) -> Iterator[Space]:
     """A namespace in which two pods have trained a network: the model `flight-delay`, whose champion is version 1."""
-    with Space.opened(installation, "e2e-gang") as space:
+    with Space.opened(installation, _GANG) as space:
         job = specs.network("flights", data.winter, specs.MODEL, replicas=2, steps=20)
         space.apply(specs.changed(job, model={"promotion": specs.PROMOTION}))
         space.journal.wait("trainingjobs", "flights", is_ready, timeout=180)
         yield space
+        space.leave()
         space.close()
 
 
@@ -118,14 +129,30 @@ def champion(gang: Space) -> Object:
     return gang.journal.wait("trainingjobs", "flights", is_ready, timeout=1)
 
 
+@pytest.fixture(scope="session")
+def pace(gang: Space, champion: Object) -> Pace:
+    """How fast this machine trains, by the job of `champion`."""
+    return pace_of(gang.journal.entries("trainingjobs", champion["metadata"]["name"]))
+
+
+@pytest.fixture(scope="session")
+def left() -> Iterator[list[Space]]:
+    """Namespaces whose files are done; they become empty while others are at work, and must be so in the end."""
+    spaces: list[Space] = []
+    yield spaces
+    for space in spaces:
+        space.close()
+
+
 @pytest.fixture(scope="module")
-def space(request: pytest.FixtureRequest, installation: Installation) -> Iterator[Space]:
-    """The namespace of a file: empty at first; at the end it must be left clean, or it is kept to look around."""
-    name = "e2e-" + request.module.__name__.rpartition("test_")[2].replace("_", "-")
+def space(request: pytest.FixtureRequest, installation: Installation, left: list[Space]) -> Iterator[Space]:
+    """The namespace of a file: empty at first; afterwards nothing may stay in it, or it is kept to look around."""
+    name = _namespace_of(request.module.__name__)
     with Space.opened(installation, name) as space:
         yield space
         if request.module.__name__ not in request.config.stash[_failed]:
-            space.close()
+            space.leave()
+            left.append(space)
             return
         kubeconfig = installation.target.kubeconfig
         request.config.stash[_kept].append(
@@ -135,3 +162,7 @@ def space(request: pytest.FixtureRequest, installation: Installation) -> Iterato
             f"  kubectl get events --namespace={name} --sort-by=.lastTimestamp\n"
             f"  kubectl logs deployment/modelwright-operator --namespace={OPERATOR_NAMESPACE}"
         )
+
+
+def _namespace_of(module: str) -> str:
+    return "e2e-" + module.rpartition("test_")[2].replace("_", "-")

@@ -43,6 +43,16 @@ class Space(Resources):
         selector = ",".join((f"{_CHILD_LABEL}={owner['metadata']['uid']}", *selectors))
         return self.list("pods", selector)
 
+    def gang(self, owner: Object) -> list[str]:
+        """Return the names of the pods of the present attempt of a job or a sweep, by rank."""
+        pods = self.pods(owner, f"modelwright.dev/attempt={owner['status']['attempt']}")
+        pods.sort(key=lambda pod: int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]))
+        return [pod["metadata"]["name"] for pod in pods]
+
+    def log(self, pod: str) -> str:
+        """Return what a pod has printed."""
+        return self.kubectl.run("logs", pod, f"--namespace={self.namespace}")
+
     def poke(self, kind: str, name: str) -> None:
         """Have the operator look at an object now; an alias moved by hand is otherwise seen within a minute."""
         self.patch(kind, name, {"metadata": {"annotations": {"e2e/poked": str(time.monotonic())}}})
@@ -64,16 +74,18 @@ class Space(Resources):
         """Return what `kubectl get` prints of an object, by column."""
         return columns(self.kubectl.run("get", kind, name, f"--namespace={self.namespace}"))
 
+    def leave(self) -> None:
+        """Delete everything, without waiting for what goes with it, and see that every status kept the rules."""
+        self.delete(",".join(PLURALS), "--all", "--wait=false")
+        assert not self.journal.complaints, self.journal.complaints
+
     def close(self) -> None:
-        """Delete everything and see that nothing of ours stays behind and that every status kept the rules."""
-        for plural in PLURALS:
-            self.delete(plural, "--all", "--wait=false")
+        """See that nothing of ours stays behind in a namespace that was left, and delete it."""
         deadline = time.monotonic() + _GONE_SECONDS
         while left := self._children(_CHILD_LABEL):
-            assert time.monotonic() < deadline, f"left behind: {left}"
+            assert time.monotonic() < deadline, f"left behind in {self.namespace}: {left}"
             time.sleep(_POLL_SECONDS)
         self.kubectl.run("delete", "namespace", self.namespace, "--wait=false")
-        assert not self.journal.complaints, self.journal.complaints
 
     def _children(self, selector: str) -> list[str]:
         return sorted(f"{entry['kind']}/{entry['metadata']['name']}" for entry in self._made(selector))

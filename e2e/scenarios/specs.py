@@ -57,8 +57,8 @@ def policy(name: str, watched: str, spec: Object) -> Object:
 
 
 def sweep(name: str, job: Object, spec: Object) -> Object:
-    """Return a TuningSweep over a TrainingJob."""
-    return _object("TuningSweep", name, {"template": job["spec"], "workers": {"replicas": 1, **_POD}, **spec})
+    """Return a TuningSweep over a TrainingJob, on two pods."""
+    return _object("TuningSweep", name, {"template": job["spec"], "workers": {"replicas": 2, **_POD}, **spec})
 
 
 def changed(entry: Object, **changes: Any) -> Object:

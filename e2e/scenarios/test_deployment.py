@@ -16,6 +16,8 @@ from e2e.support.traffic import Steady, predict, rows_of
 
 _DEPLOYMENTS, _NAME = "modeldeployments", "flights"
 _GARBAGE = b"this is no graph"
+# A port-forward is tied to the pod that it found first, and ends with it.
+_OUTLIVES_A_SERVER = pytest.mark.local_only
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,6 +88,7 @@ def test_a_bad_request_is_told_its_column(
     assert column in answer.json()["error"]
 
 
+@_OUTLIVES_A_SERVER
 def test_an_alias_moves_without_a_lost_request(space: Space, models: Models, base: str, data: Data) -> None:
     with Steady(base, _NAME, rows_of(data.live_winter[:5])) as steady:
         steady.await_answers(20)
@@ -99,6 +102,7 @@ def test_an_alias_moves_without_a_lost_request(space: Space, models: Models, bas
     assert ("Normal", "Switched") in [entry[:2] for entry in space.events(_NAME)]
 
 
+@_OUTLIVES_A_SERVER
 def test_a_version_that_cannot_be_loaded_disturbs_nobody(space: Space, models: Models, base: str, data: Data) -> None:
     with Steady(base, _NAME, rows_of(data.live_winter[:5])) as steady:
         _promote(space, models, 3)
@@ -116,6 +120,7 @@ def test_a_version_that_cannot_be_loaded_disturbs_nobody(space: Space, models: M
     assert set(steady.versions) <= {"2", "4"}
 
 
+@_OUTLIVES_A_SERVER
 def test_a_killed_server_is_replaced(space: Space, client: httpx.Client, base: str, data: Data) -> None:
     found = space.journal.wait(_DEPLOYMENTS, _NAME, is_ready, timeout=60)
     eventually(lambda: len(space.pods(found)) == 1, "servers of earlier versions are still there")

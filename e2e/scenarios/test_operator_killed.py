@@ -6,25 +6,28 @@ import pytest
 
 from e2e.scenarios import specs
 from e2e.scenarios.conftest import Data
+from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
 from e2e.scenarios.waiting import eventually
 from e2e.support.install import Installation
 from e2e.support.models import Models
 from e2e.support.operator_pods import OperatorPods
 from e2e.support.resources import Object, is_ready, reason
+from modelwright.api.layout import result_key
 
 _JOBS, _DEPLOYMENTS = "trainingjobs", "modeldeployments"
-_LONG = 80
+_TRAINING_SECONDS = 20
+"""For a rollout and another job to begin, and the operator to be killed, while it trains."""
 _QUIET_SECONDS = 10
 _HANDOVER_SECONDS = 12
 """Less than the fifteen for which an abandoned Lease stays with its holder."""
 
 
 @pytest.fixture(scope="module")
-def killed(space: Space, data: Data, models: Models, operator_pods: OperatorPods, champion: Object) -> None:
+def killed(space: Space, data: Data, models: Models, operator_pods: OperatorPods, champion: Object, pace: Pace) -> None:
     """A job that trains, a job that starts and a deployment that rolls out lose their operator at the same moment.
 
-    Until the next one leads, the second job starts, trains, evaluates, registers and ends without any operator.
+    The second job trains, evaluates, registers and says so on S3 before another operator leads.
     """
     trained = champion["status"]["model"]
     for number in (1, 2):
@@ -32,10 +35,10 @@ def killed(space: Space, data: Data, models: Models, operator_pods: OperatorPods
     models.promote("rolled", 1)
     space.apply(
         specs.deployment("rolled", "rolled"),
-        specs.network("training", data.winter, "training", replicas=1, steps=_LONG),
+        specs.network("training", data.winter, "training", replicas=1, steps=pace.steps(_TRAINING_SECONDS)),
     )
     space.journal.wait(_DEPLOYMENTS, "rolled", is_ready, timeout=60)
-    space.journal.wait(_JOBS, "training", lambda job: "progress" in job["status"], timeout=60)
+    space.journal.wait(_JOBS, "training", lambda job: "progress" in job["status"], timeout=120)
 
     promoted = {"model": {"promotion": {**specs.PROMOTION, "rule": "Always"}}}
     starting = specs.changed(specs.trees("starting", data.winter, "starting"), **promoted)
@@ -43,8 +46,12 @@ def killed(space: Space, data: Data, models: Models, operator_pods: OperatorPods
     space.poke("modeldeployment", "rolled")
     space.journal.wait(_DEPLOYMENTS, "rolled", lambda found: reason(found) == "RollingOut", timeout=30)
     space.apply(starting)
-    space.journal.wait(_JOBS, "starting", lambda job: reason(job) == "Starting", timeout=30)
-    gone = operator_pods.kill_leader()
+    begun = space.journal.wait(_JOBS, "starting", lambda job: reason(job) == "Starting", timeout=30)
+    result = result_key(space.namespace, begun["metadata"]["uid"])
+    with operator_pods.away() as gone:
+        assert reason(space.journal.entries(_JOBS, "training")[-1].object) == "Training"
+        assert not models.bucket.keys(result)
+        eventually(lambda: bool(models.bucket.keys(result)), "the job did not end without an operator", timeout=120)
     operator_pods.await_leader(other_than=gone)
 
 
@@ -90,7 +97,7 @@ def test_a_restarted_operator_with_nothing_to_do_writes_nothing(space: Space, op
 def test_a_second_replica_takes_over_at_once_from_one_that_is_told_to_go(
     space: Space, installation: Installation, operator_pods: OperatorPods
 ) -> None:
-    installation.install([], replicas=2)
+    installation.install(replicas=2)
     try:
         began = time.monotonic()
         leader = operator_pods.tell_leader_to_go()
@@ -100,4 +107,4 @@ def test_a_second_replica_takes_over_at_once_from_one_that_is_told_to_go(
         space.journal.wait(_JOBS, "held", lambda job: reason(job) == "Suspended", timeout=20)
         assert operator_pods.leader() == successor
     finally:
-        installation.install([], replicas=1)
+        installation.install(replicas=1)

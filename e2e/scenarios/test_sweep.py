@@ -9,9 +9,11 @@ from e2e.support.models import Models
 from e2e.support.resources import is_ready
 
 _TRIALS = 4
+_A_POD_FOR_EACH = "2 at a time, each Share(cpus=1.0"
+"""What the driver says that has found two pods of one CPU; on one of them, each of two trials would get a half."""
 
 
-def test_the_best_of_four_trials_is_trained(space: Space, data: Data, models: Models) -> None:
+def test_the_best_of_four_trials_on_two_pods_is_trained(space: Space, data: Data, models: Models) -> None:
     search = {
         "searchSpace": [
             {"name": "lightGBM.numLeaves", "int": {"min": 3, "max": 31}},
@@ -23,11 +25,13 @@ def test_the_best_of_four_trials_is_trained(space: Space, data: Data, models: Mo
         "winner": {"train": True},
     }
     space.apply(specs.sweep("trees", specs.trees("", data.winter, "tuned"), search))
-    done = space.journal.wait("tuningsweeps", "trees", is_ready, timeout=240)
+    done = space.journal.wait("tuningsweeps", "trees", is_ready, timeout=400)
     status = done["status"]
     assert {state: count for state, count in status["trials"].items() if count} == {"succeeded": _TRIALS}
     assert "Searching" in space.journal.reasons("tuningsweeps", "trees")
     assert space.printed("tsw", "trees")["DONE"] == str(_TRIALS)
+    driver, *_ = space.gang(done)
+    assert _A_POD_FOR_EACH in space.log(driver)
 
     key = status["resultsUri"].removeprefix(f"{models.bucket.uri}/")
     trials = json.loads(models.bucket.get(key))["trials"]

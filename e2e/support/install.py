@@ -2,6 +2,7 @@
 
 import secrets
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,11 @@ from e2e.support.resources import Object, Resources, manifest
 from e2e.support.store import Bucket
 
 OPERATOR_NAMESPACE = "modelwright-system"
+DEMO_NAMESPACE = "flights"
 MONITORING_NAMESPACE = "monitoring"
+_WITH_STORAGE = [OPERATOR_NAMESPACE, DEMO_NAMESPACE]
+"""The namespaces to which the chart gives the key of the store: the same for demo and scenarios, since an upgrade takes
+the key from every namespace that it does not name any more."""
 STORAGE_SECRET = "modelwright-storage"  # noqa: S105 (a name)
 ALERT_SECRET = "modelwright-alerts"  # noqa: S105 (a name)
 _RELEASE = "modelwright"
@@ -34,17 +39,21 @@ class Installation:
         s3 = self.target.s3
         return Bucket(f"s3://{s3.bucket}/{self.prefix}", s3.host_endpoint, s3.access_key, s3.secret_key)
 
-    def install(self, namespaces: list[str], **overrides: Any) -> None:
+    def install(self, **overrides: Any) -> None:
         """Install or upgrade the chart, and wait until it is ready; missing namespaces are made."""
-        self._ensure_namespaces([OPERATOR_NAMESPACE, *namespaces])
+        self._ensure_namespaces(_WITH_STORAGE)
         self._ensure_alert_token()
-        values = self._values([OPERATOR_NAMESPACE, *namespaces]) | overrides
+        values = self._values() | overrides
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump(values, file)
             file.flush()
             chart = str(paths.REPOSITORY / "charts" / "modelwright")
             where = [f"--namespace={OPERATOR_NAMESPACE}", f"--values={file.name}", "--wait", "--timeout=3m"]
             shell.run([*self.target.helm, "upgrade", "--install", _RELEASE, chart, *where])
+
+    def discard_namespaces(self, names: Iterable[str]) -> None:
+        """Begin to delete what an earlier run may have left, without waiting for it."""
+        self.target.kubectl.run("delete", "namespace", *names, "--ignore-not-found", "--wait=false")
 
     def fresh_namespace(self, name: str) -> Resources:
         """Return an empty namespace of this name; what an earlier run left there is deleted."""
@@ -81,7 +90,7 @@ class Installation:
                 "rollout", "status", f"deployment/{name}", f"--namespace={MONITORING_NAMESPACE}", "--timeout=180s"
             )
 
-    def _values(self, namespaces: list[str]) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         s3, images = self.target.s3, self.target.images
         return {
             "image": _image(images["operator"]),
@@ -93,7 +102,7 @@ class Installation:
                 "region": s3.region,
                 "secretName": STORAGE_SECRET,
                 "credentials": {"accessKeyId": s3.access_key, "secretAccessKey": s3.secret_key},
-                "namespaces": namespaces,
+                "namespaces": _WITH_STORAGE,
             },
             "alerts": {"tokenSecretName": ALERT_SECRET},
         }

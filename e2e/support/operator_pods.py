@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from e2e.cluster.target import Target
@@ -13,6 +13,7 @@ from e2e.support.resources import Resources, WaitedInVainError
 
 _SELECTOR = "app.kubernetes.io/component=operator"
 _LEASE = "modelwright"
+_NOBODY = "nobody"
 _POLL_SECONDS = 0.5
 
 
@@ -38,6 +39,20 @@ class OperatorPods:
                 os.kill(pid, signal.SIGKILL)
         self._resources.delete("pod", name, "--grace-period=0", "--force", "--wait=false")
         return name
+
+    @contextmanager
+    def away(self) -> Iterator[str]:
+        """Take the leading pod away as `kill_leader` does, and let no other one lead within the block.
+
+        Its name is yielded. The Lease looks abandoned all along: who waits for it takes it over when the block ends.
+        """
+        name = self.kill_leader()
+        # Not in the dead pod's name: one that had a second to leave would give the Lease up.
+        self._resources.patch("lease", _LEASE, {"spec": {"holderIdentity": _NOBODY, "leaseDurationSeconds": 3600}})
+        try:
+            yield name
+        finally:
+            self._resources.patch("lease", _LEASE, {"spec": {"leaseDurationSeconds": 1}})
 
     def tell_leader_to_go(self) -> str:
         """Have the leading pod end as in an upgrade or a drain, and return its name."""

@@ -9,7 +9,7 @@ from e2e.cluster import ports
 from modelwright.api.run import ResolvedStorage
 from modelwright.registry.aliases import move_alias, read_alias
 from modelwright.registry.errors import AliasMoved, AlreadyExists, PreconditionFailed, StoreError
-from modelwright.registry.probe import supports_conditional_writes
+from modelwright.registry.probe import missing_condition
 from modelwright.registry.store import Credentials, ObjectStore, open_store
 from modelwright.registry.versions import fetch_version, list_versions, register, take_number
 from tests.integration.registry.conftest import CREDENTIALS
@@ -24,7 +24,7 @@ def put_version(store: ObjectStore, folder: Path, uid: str) -> int:
 
 
 def test_the_server_honours_conditional_writes(store: ObjectStore) -> None:
-    assert supports_conditional_writes(store)
+    assert missing_condition(store) is None
     assert store.list("") == ()
 
 
@@ -50,6 +50,15 @@ def test_listing_reading_and_deleting(store: ObjectStore, tmp_path: Path) -> Non
     store.delete_prefix("w/")
     assert [entry.key for entry in store.list("")] == ["x.json"]
     assert store.read_bytes("w/1/a.json") is None
+
+
+def test_a_document_that_is_too_large_is_left_where_it_is(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelwright.registry.store._LARGEST_DOCUMENT", 100)
+    store.write("w/1.json", b" " * 50_000_000)
+    store.write_json("w/2.json", {"n": 2})
+    with pytest.raises(StoreError, match="is larger than 100 bytes"):
+        store.read_json("w/1.json")
+    assert store.read_jsons("w/") == ({"n": 2},)
 
 
 def test_jobs_that_race_never_share_a_number(store: ObjectStore) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import cleanup, network, ports, preflight
+from e2e.cluster import binaries, buildah, cleanup, network, packages, ports, preflight
 from e2e.cluster.controlplane import ControlPlane
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.settings import POD_RANGE, SERVICE_RANGE
 
 _SAVED = """\
@@ -72,3 +73,60 @@ def test_the_api_server_listens_only_where_it_is_told(tmp_path, has_node):
     assert "--bind-address=127.0.0.1" in server.argv
     assert server.listens == (("127.0.0.1", 1),)
     assert ("--kubelet-preferred-address-types=InternalIP" in server.argv) is has_node
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        ("VERSION_CODENAME=bookworm\n", "deb host"),
+        ("VERSION_CODENAME=noble\n", "deb debootstrap"),
+        ("", "deb debootstrap"),
+    ],
+)
+def test_the_base_image_takes_packages_from_where_a_host_of_its_own_release_does(tmp_path, release, expected):
+    root, host = tmp_path / "root", tmp_path / "host"
+    for folder, content in ((root, "deb debootstrap"), (host, "deb host")):
+        (folder / "etc/apt").mkdir(parents=True)
+        (folder / "etc/apt/sources.list").write_text(content)
+    (host / "etc/os-release").write_text(f"ID=debian\n{release}")
+    buildah.use_packages_of_host(root, host)
+    assert (root / "etc/apt/sources.list").read_text() == expected
+
+
+@pytest.fixture
+def apt(tmp_path, monkeypatch):
+    """An apt that finds a package only after its index was renewed; the words it was called with."""
+    monkeypatch.setenv("MODELWRIGHT_STATE", str(tmp_path))
+    monkeypatch.setattr(packages, "_POLICY", tmp_path / "policy-rc.d")
+    monkeypatch.setattr(packages, "missing", list)
+    monkeypatch.setattr(packages, "_known", lambda _: True)
+    called = []
+
+    def stream(argv, log, *, environment):
+        called.append(argv[2])
+        if argv[2] == "install" and "update" not in called:
+            raise ClusterError("404 Not Found")
+
+    monkeypatch.setattr(packages.shell, "stream", stream)
+    return called
+
+
+def test_an_index_that_is_too_old_is_renewed_once(apt, tmp_path):
+    packages.ensure(["runc"])
+    assert apt == ["install", "update", "install"]
+    assert not (tmp_path / "policy-rc.d").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "fits"), [("go1.26.8", True), ("devel go1.27-a1b2c3", True), ("go1.25.1", False), ("", False)]
+)
+def test_a_go_that_is_too_old_is_named_before_anything_is_built(tmp_path, monkeypatch, answer, fits):
+    program = tmp_path / "go"
+    program.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if fits:
+        binaries.require_go()
+    else:
+        with pytest.raises(ClusterError, match=rf"Go 1\.26 or newer.*'{answer}'"):
+            binaries.require_go()

@@ -1,9 +1,18 @@
 """Small parts of the scenarios' support."""
 
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from e2e.bench.serving import read_answer
 from e2e.scenarios import specs
+from e2e.scenarios.pace import Pace, pace_of
 from e2e.scenarios.space import columns
+from e2e.support.journal import Entry
+from e2e.support.operator_pods import OperatorPods
 from modelwright.api.kinds import KINDS
 
 _SPACE = [{"name": "lightGBM.numLeaves", "int": {"min": 2, "max": 9}}]
@@ -36,3 +45,66 @@ def test_every_spec_is_one_that_the_api_knows() -> None:
     kinds = {kind.kind: kind.spec for kind in KINDS}
     for entry in made:
         kinds[entry["kind"]].model_validate(entry["spec"])
+
+
+def heard(*steps_and_times: tuple[int | None, float]) -> list[Entry]:
+    statuses = [({} if step is None else {"progress": {"step": step}}, at) for step, at in steps_and_times]
+    return [Entry({"status": status}, deleted=False, at=at) for status, at in statuses]
+
+
+@pytest.mark.parametrize(
+    ("entries", "seconds_per_step"),
+    [
+        (heard((None, 0.0), (1, 10.0), (6, 11.0), (6, 11.2), (21, 14.0), (21, 20.0)), 0.2),
+        (heard((None, 0.0), (20, 10.0), (20, 15.0)), 0.0),
+        (heard(), 0.0),
+    ],
+)
+def test_a_pace_is_told_from_the_first_step_that_was_heard_of_to_the_last(
+    entries: list[Entry], seconds_per_step: float
+) -> None:
+    assert pace_of(entries).seconds_per_step == pytest.approx(seconds_per_step)
+
+
+@pytest.mark.parametrize(("seconds_per_step", "steps"), [(0.2, 100), (0.3, 67), (10.0, 40), (0.001, 2000), (0.0, 2000)])
+def test_a_job_lasts_as_long_as_wanted_within_bounds(seconds_per_step: float, steps: int) -> None:
+    assert Pace(seconds_per_step).steps(20) == steps
+
+
+def pieces(*data: bytes) -> Callable[[int], bytes]:
+    left = iter(data)
+    return lambda _: next(left, b"")
+
+
+def test_the_benchmark_of_serving_reads_an_answer_that_comes_in_pieces() -> None:
+    read_answer(pieces(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n", b"\r\nab", b"cd"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ((), "closed the connection"),
+        ((b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab",), "closed the connection"),
+        ((b"HTTP/1.1 500 Oops\r\n\r\nno",), "500 Oops: no"),
+    ],
+)
+def test_the_benchmark_of_serving_ends_when_the_server_does(answer: tuple[bytes, ...], why: str) -> None:
+    with pytest.raises(RuntimeError, match=why):
+        read_answer(pieces(*answer))
+
+
+def test_nobody_may_lead_while_the_operator_is_away_and_anybody_may_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+
+    def run(*words: str) -> str:
+        assert words[:3] == ("patch", "lease", "modelwright")
+        said.append(json.loads(words[-1].removeprefix("--patch="))["spec"])
+        return ""
+
+    target: Any = SimpleNamespace(local=True, kubectl=SimpleNamespace(run=run))
+    pods = OperatorPods(target)
+    monkeypatch.setattr(pods, "kill_leader", lambda: "operator-1")
+    with pods.away() as gone:
+        assert gone == "operator-1"
+        assert said == [{"holderIdentity": "nobody", "leaseDurationSeconds": 3600}]
+    assert said[1:] == [{"leaseDurationSeconds": 1}]

@@ -1,0 +1,38 @@
+"""How fast the machine trains, so that a job which is to be interrupted lasts long enough on a fast one, and not
+longer than needed on a slow one."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e2e.support.journal import Entry
+
+_FEWEST_STEPS, _MOST_STEPS = 40, 2000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The pace of `specs.network` on two pods; on one pod a step takes as long, or up to twice as long."""
+
+    seconds_per_step: float
+
+    def steps(self, seconds: float) -> int:
+        """Return how many steps last at least so many seconds, start-up of the pods aside."""
+        if self.seconds_per_step <= 0:
+            return _MOST_STEPS
+        return min(max(math.ceil(seconds / self.seconds_per_step), _FEWEST_STEPS), _MOST_STEPS)
+
+
+def pace_of(entries: Sequence[Entry]) -> Pace:
+    """Return the pace of a job from what was heard of it, first to last step that it told of."""
+    told = [(_step(entry), entry.at) for entry in entries]
+    heard = [(step, at) for index, (step, at) in enumerate(told) if step and (index == 0 or told[index - 1][0] != step)]
+    if len(heard) < 2:
+        # It was over before it could report twice: faster than can be told.
+        return Pace(0.0)
+    (first, began), (last, ended) = heard[0], heard[-1]
+    return Pace((ended - began) / (last - first))
+
+
+def _step(entry: Entry) -> int:
+    return int(entry.object.get("status", {}).get("progress", {}).get("step", 0))
