@@ -16,7 +16,7 @@ from e2e.support.resources import Object, condition, is_ready, reason
 from e2e.support.traffic import predict, rows_of
 
 _JOBS, _DEPLOYMENTS = "trainingjobs", "modeldeployments"
-_TRAINING_SECONDS = 20
+_TRAINING_SECONDS = 30
 """For an outage that it trains through, a checkpoint after it, and the beginning of another outage."""
 _REPORTS = 3
 
@@ -71,7 +71,8 @@ def test_training_and_serving_go_on_while_s3_is_away(space: Space, data: Data) -
 @pytest.mark.usefixtures("running")
 def test_a_version_that_could_not_be_registered_costs_one_attempt(space: Space, models: Models) -> None:
     with refused_connections():
-        assert reason(space.journal.entries(_JOBS, "lasting")[-1].object) == "Training"
+        # Whatever it does now: without the store it cannot register what it learns.
+        assert reason(space.journal.entries(_JOBS, "lasting")[-1].object) in ("Training", "Evaluating")
         told = space.journal.wait(_JOBS, "lasting", lambda job: reason(job) == "StorageUnavailable", timeout=120)
         assert condition(told, "Reconciling")["status"] == "True"
     done = space.journal.wait(_JOBS, "lasting", is_ready, timeout=120)
