@@ -2,7 +2,9 @@
 
 import contextlib
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from modelwright.kube import errors
 from modelwright.kube.client import Client
@@ -22,10 +24,17 @@ _KEPT = frozenset(resource.kind for resource in (*CHILDREN, *OURS))
 class Hands:
     """Does as told. Raises `modelwright.kube.errors.ApiError`, for S3 too."""
 
-    def __init__(self, client: Client, objects: Objects, stores: Stores) -> None:
+    def __init__(
+        self,
+        client: Client,
+        objects: Objects,
+        stores: Stores,
+        now: Callable[[], datetime] = partial(datetime.now, UTC),
+    ) -> None:
         self._client = client
         self._objects = objects
         self._stores = stores
+        self._now = now
 
     async def carry_out(self, action: Action, by: Key) -> bool:
         """Carry out an action of the plan for an object; return whether it made a difference.
@@ -95,7 +104,7 @@ class Hands:
         return False
 
     async def _move_alias(self, action: MoveAlias) -> None:
-        at = stamp(datetime.now(UTC))
+        at = stamp(self._now())
 
         def move(opened: ObjectStore) -> None:
             # The call may have waited for a thread.

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from modelwright.kube import errors
 from modelwright.kube.client import Client
@@ -28,12 +29,18 @@ class EventPoster:
     """Posts events one after another, in the background."""
 
     def __init__(
-        self, client: Client, metrics: Metrics, instance: str, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        metrics: Metrics,
+        instance: str,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = partial(datetime.now, UTC),
     ) -> None:
         self._client = client
         self._metrics = metrics
         self._instance = instance
         self._clock = clock
+        self._now = now
         self._posted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._waiting: asyncio.Queue[Object] = asyncio.Queue(_WAITING)
 
@@ -49,7 +56,7 @@ class EventPoster:
         if len(self._posted) > _REMEMBERED:
             self._posted.popitem(last=False)
         try:
-            self._waiting.put_nowait(document(about, event, self._instance, datetime.now(UTC)))
+            self._waiting.put_nowait(document(about, event, self._instance, self._now()))
         except asyncio.QueueFull:
             self._metrics.events_posted.labels("dropped").inc()
 

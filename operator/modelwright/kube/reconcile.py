@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from modelwright.api.schema import API_VERSION
@@ -94,12 +95,14 @@ class Reconciler:
         settings: Settings,
         wake: Wake,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = partial(datetime.now, UTC),
     ) -> None:
         self._parts = parts
         self._planners = planners
         self._settings = settings
         self._wake = wake
         self._clock = clock
+        self._now = now
         self._refused: dict[Key, _Refused] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
@@ -176,7 +179,7 @@ class Reconciler:
     async def _decide(self, key: Key, observed: Observed) -> tuple[Plan, Observed]:
         planner = self._planners[key.kind]
         for _ in range(_ROUNDS):
-            decision = planner(observed, self._settings, datetime.now(UTC))
+            decision = planner(observed, self._settings, self._now())
             if isinstance(decision, Plan):
                 return decision, observed
             answers: dict[Question, Answer] = dict(observed.answers)
@@ -244,7 +247,7 @@ class Reconciler:
         message = f"the API server refused the status: {error.message}"
         log.warning("%s %s/%s: %s", *key, message)
         self._parts.events.post(document, Event("Warning", status.REFUSED, message))
-        await self._write_status(key, document, status.refused(document, plan.status, message, datetime.now(UTC)))
+        await self._write_status(key, document, status.refused(document, plan.status, message, self._now()))
 
     async def _write_status(self, key: Key, document: Object, wanted: Object) -> bool:
         """Write the status where it says something new; return whether the object changed by that."""
