@@ -3,11 +3,11 @@
 import contextlib
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 
 from modelwright.kube import errors
 from modelwright.kube.client import Client
+from modelwright.kube.clock import utc_now
 from modelwright.kube.objects import Key, Objects
 from modelwright.kube.resources import CHILDREN, OURS, SECRET, find
 from modelwright.kube.stores import Stores
@@ -29,7 +29,7 @@ class Hands:
         client: Client,
         objects: Objects,
         stores: Stores,
-        now: Callable[[], datetime] = partial(datetime.now, UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._client = client
         self._objects = objects
@@ -84,8 +84,8 @@ class Hands:
             left = await self._client.delete(
                 find(ref.api_version, ref.kind), ref, action.propagation, action.grace_seconds
             )
-        except (errors.NotFound, errors.Conflict):
-            # Gone, or replaced by another object of that name: either way this life of it is over.
+        except errors.NotFound:
+            # A conflict says less: mostly that another object has the name now, of which the watch will tell.
             return self._objects.remove(_key(ref), ref.uid)
         if left.get("kind") == "Status":
             return self._objects.remove(_key(ref), ref.uid)

@@ -6,11 +6,11 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 
 from modelwright.kube import errors
 from modelwright.kube.client import Client
+from modelwright.kube.clock import utc_now
 from modelwright.kube.metrics import Metrics
 from modelwright.plan.actions import Event, Object
 from modelwright.plan.names import short_hash
@@ -34,7 +34,7 @@ class EventPoster:
         metrics: Metrics,
         instance: str,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = partial(datetime.now, UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._client = client
         self._metrics = metrics

@@ -7,8 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from modelwright.api.schema import API_VERSION
@@ -16,6 +15,7 @@ from modelwright.kube import errors, status
 from modelwright.kube.act import Hands, describe
 from modelwright.kube.answers import Answers
 from modelwright.kube.client import Client
+from modelwright.kube.clock import utc_now
 from modelwright.kube.events import EventPoster
 from modelwright.kube.inbox import Inbox
 from modelwright.kube.lease import LostError
@@ -95,7 +95,7 @@ class Reconciler:
         settings: Settings,
         wake: Wake,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = partial(datetime.now, UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._parts = parts
         self._planners = planners

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from modelwright.kube import errors
 from modelwright.kube.lease import LostError
 from modelwright.kube.objects import Key
 from modelwright.kube.reconcile import SETTLE_SECONDS
@@ -11,14 +12,32 @@ from tests.unit.kube.bench import JOB, READY, STORE, Bench, making
 from tests.unit.kube.fake_api import child, training_job
 
 
-async def test_deleting_what_is_gone_or_another_is_done() -> None:
-    ref = Ref("batch/v1", "Job", "ns", "a-1", "uid-a-1")
-    bench = Bench(making(READY, Delete(ref), Delete(Ref("apps/v1", "Deployment", "ns", "a", "old"))))
+async def test_deleting_what_is_gone_is_done() -> None:
+    bench = Bench(making(READY, Delete(Ref("batch/v1", "Job", "ns", "a-1", "uid-a-1"))))
     bench.show(training_job())
     bench.objects.put({**JOB, "metadata": {**JOB["metadata"], "uid": "uid-a-1", "resourceVersion": "1"}})
-    bench.api.add(child("Deployment", "a", "uid-a"))
     assert (await bench.look()).result == "written"
     assert bench.objects.get(Key("Job", "ns", "a-1")) is None
+
+
+async def test_a_delete_that_meets_a_conflict_is_tried_again_and_nothing_counts_as_gone() -> None:
+    bench = Bench(making(READY, Delete(Ref("batch/v1", "Job", "ns", "a-1", "uid-a-1"))))
+    bench.show(training_job())
+    bench.objects.put(bench.api.add({**JOB, "metadata": {**JOB["metadata"], "uid": "uid-a-1"}}))
+    bench.api.fail = lambda verb, kind, name: errors.Conflict("409", 409) if verb == "delete" else None
+    outcome = await bench.look()
+    assert (outcome.result, outcome.retry) == ("conflict", True)
+    assert bench.objects.get(Key("Job", "ns", "a-1")) is not None
+    bench.api.fail = lambda verb, kind, name: None
+    assert (await bench.look()).result == "written"
+    assert bench.api.objects.get(Key("Job", "ns", "a-1")) is None
+
+
+async def test_a_successor_of_what_is_to_be_deleted_is_spared() -> None:
+    bench = Bench(making(READY, Delete(Ref("apps/v1", "Deployment", "ns", "a", "old"))))
+    bench.show(training_job())
+    bench.api.add(child("Deployment", "a", "uid-a"))
+    assert (await bench.look()).result == "conflict"
     assert Key("Deployment", "ns", "a") in bench.api.objects
 
 
