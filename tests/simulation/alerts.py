@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from modelwright.kube.objects import Key
 from modelwright.plan import alerts
 from modelwright.plan.observed import Alert
 from modelwright.plan.times import stamp
-from tests.simulation.cluster import Key
 from tests.simulation.operator import Operator
 from tests.simulation.world import World
 
@@ -83,11 +83,7 @@ class Alertmanager:
         ]
         found = alerts.decode({"version": alerts.PAYLOAD_VERSION, "alerts": entries})
         concerned = alerts.for_policy(found, policy) if policy is not None else ()
-
-        async def submit() -> asyncio.Future[None]:
-            return operator.inbox.submit(self.policy, concerned)
-
-        self._post = _Post(operator, asyncio.run(submit()), tuple(due), self.world.now)
+        self._post = _Post(operator, operator.submit(self.policy, concerned), tuple(due), self.world.now)
 
     def _follow(self, post: _Post) -> None:
         died = post.operator is not self.world.operator
@@ -97,7 +93,7 @@ class Alertmanager:
                 self.answered[name, alert.starts_at] = alert
             self._wait(post, REPEAT)
         elif died or self.world.now >= post.at + PATIENCE:
-            post.operator.inbox.withdraw(self.policy, post.future)
+            post.operator.withdraw(self.policy, post.future)
             self._wait(post, AGAIN)
 
     def _wait(self, post: _Post, time: timedelta) -> None:

@@ -114,7 +114,7 @@ def poke(world: World) -> None:
 
 def lose_events(world: World) -> Undo:
     """Forget what is to be looked at, until the next list."""
-    world.operator.due.clear()
+    world.operator.lose_wakes()
     return world.operator.resync
 
 

@@ -3,36 +3,20 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import orjson
 
+from modelwright.kube import errors
+from modelwright.kube.objects import Key
 from modelwright.plan.actions import Object, Ref
 from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.times import stamp
 
+Policy: TypeAlias = Callable[[Object], str | None]
+"""Returns why it refuses an object, or None."""
 POD_GRACE = 30
 """Seconds from the delete of a pod to the moment by which it should be gone."""
-
-
-class Key(NamedTuple):
-    """The address of an object."""
-
-    kind: str
-    namespace: str
-    name: str
-
-
-class RejectedError(Exception):
-    """The API server will not have it, however often it is asked."""
-
-
-class NotFoundError(Exception):
-    """The object is gone."""
-
-
-class ConflictError(Exception):
-    """The object is another one, or newer, than the caller thought."""
 
 
 @dataclass
@@ -41,7 +25,9 @@ class Change:
 
     version: int
     key: Key
-    owner: str | None
+    uid: str
+    state: bytes | None
+    """The object in JSON; None: it is gone."""
 
 
 @dataclass
@@ -54,8 +40,9 @@ class Cluster:
     """Every state of an object, with the resource version that it began at; None: it was gone."""
     log: list[Change] = field(default_factory=list)
     version: int = 0
-    admission: list[Callable[[Object], str | None]] = field(default_factory=list)
-    """Policies: each returns why it refuses an object, or None."""
+    admission: list[Policy] = field(default_factory=list)
+    """For objects that are created or applied."""
+    status_admission: list[Policy] = field(default_factory=list)
     _uids: int = 0
     _owned: dict[str | None, set[Key]] = field(default_factory=dict)
 
@@ -80,11 +67,11 @@ class Cluster:
         return sorted(self._owned.get(uid, ()))
 
     def create(self, document: Object) -> Object:
-        """Create an object. Raises ConflictError when there is one."""
+        """Create an object. Raises Conflict when there is one."""
         key = key_of(document)
         if key in self.objects:
-            raise ConflictError(f"{key.kind} {key.name} exists")
-        self._admit(document)
+            raise errors.Conflict(f"{key.kind} {key.name} exists", 409)
+        _admit(self.admission, document)
         self._uids += 1
         made = _copy(document)
         made["metadata"] |= {"uid": f"uid-{self._uids:04d}", "creationTimestamp": stamp(self.clock()), "generation": 1}
@@ -96,29 +83,30 @@ class Cluster:
         found = self.objects.get(key)
         if found is None:
             return self.create(document)
-        self._admit(document)
-        if _controller(document) != _controller(found):
-            raise RejectedError(f"{key.kind} {key.name} has another controller")
+        _admit(self.admission, document)
+        # Forced as it is, it takes over what has no controller.
+        if _controller(found) not in ([], _controller(document)):
+            raise errors.Rejected(f"{key.kind} {key.name} has another controller", 422)
         return self._update(key, _merged(found, {name: value for name, value in document.items() if name != "status"}))
 
-    def apply_status(self, key: Key, uid: str, status: Object) -> Object | None:
-        """Replace the status of an object, if it is still the same one."""
-        found = self.objects.get(key)
-        if found is None:
-            return None
-        if found["metadata"]["uid"] != uid:
-            raise ConflictError("the UID is another one")
+    def apply_status(self, key: Key, uid: str, status: Object) -> Object:
+        """Replace the status of one life of an object. Raises NotFound, and Conflict for another life."""
+        found = self.require(Ref("", *key, uid))
+        _admit(self.status_admission, {**found, "status": status})
         return self._update(key, {**found, "status": status})
 
     def patch(self, ref: Ref, body: Object) -> Object:
-        """Apply a JSON merge patch. Raises NotFoundError for an object that is not there."""
-        key = Key(ref.kind, ref.namespace, ref.name)
-        found = self.objects.get(key)
+        """Apply a JSON merge patch to one life of an object. Raises NotFound, and Conflict for another life."""
+        return self._update(Key(ref.kind, ref.namespace, ref.name), _merged(self.require(ref), body))
+
+    def require(self, ref: Ref) -> Object:
+        """Return one life of an object, not to be changed. Raises NotFound, and Conflict for another life."""
+        found = self.objects.get(Key(ref.kind, ref.namespace, ref.name))
         if found is None:
-            raise NotFoundError(f"{key.kind} {key.name}")
+            raise errors.NotFound(f"{ref.kind} {ref.name} not found", 404)
         if found["metadata"]["uid"] != ref.uid:
-            raise ConflictError("the UID is another one")
-        return self._update(key, _merged(found, body))
+            raise errors.Conflict("the UID is another one", 409)
+        return found
 
     def update(self, document: Object) -> Object:
         """Write an object as a controller does that has just read it."""
@@ -179,11 +167,6 @@ class Cluster:
             if any(entry["uid"] == uid for entry in document["metadata"].get("ownerReferences", ()))
         ]
 
-    def _admit(self, document: Object) -> None:
-        for policy in self.admission:
-            if (why := policy(document)) is not None:
-                raise RejectedError(why)
-
     def _update(self, key: Key, document: Object) -> Object:
         found = self.objects[key]
         if _bare(document) == _bare(found):
@@ -202,9 +185,10 @@ class Cluster:
 
     def _note(self, key: Key, state: Object | None, named: Object) -> None:
         self.version += 1
-        self.history.setdefault(key, []).append((self.version, None if state is None else orjson.dumps(state)))
+        raw = None if state is None else orjson.dumps(state)
+        self.history.setdefault(key, []).append((self.version, raw))
         owner = (named["metadata"].get("labels") or {}).get(OWNER_UID_LABEL)
-        self.log.append(Change(self.version, key, owner))
+        self.log.append(Change(self.version, key, named["metadata"]["uid"], raw))
         self._owned.setdefault(owner, set()).add(key)
 
 
@@ -219,14 +203,10 @@ def ref_of(document: Object) -> Ref:
     return Ref(document["apiVersion"], document["kind"], meta["namespace"], meta["name"], meta["uid"])
 
 
-def children_at(cluster: Cluster, keys: Iterable[Key], version: Callable[[Key], int]) -> dict[str, tuple[Object, ...]]:
-    """Return the objects at some addresses, each as it was at the version that is asked for, by kind."""
-    found: dict[str, tuple[Object, ...]] = {}
-    for key in keys:
-        document = cluster.at(key, version(key))
-        if document is not None:
-            found[key.kind] = (*found.get(key.kind, ()), document)
-    return found
+def _admit(policies: Iterable[Policy], document: Object) -> None:
+    for policy in policies:
+        if (why := policy(document)) is not None:
+            raise errors.Rejected(why, 403)
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -255,4 +235,4 @@ def _check_immutable(found: Object, wanted: Object) -> None:
     if found["kind"] == "Job":
         for name in ("template", "completions", "completionMode", "selector", "backoffLimit"):
             if found["spec"].get(name) != wanted["spec"].get(name):
-                raise RejectedError(f"Job.batch is invalid: spec.{name}: field is immutable")
+                raise errors.Rejected(f"Job.batch is invalid: spec.{name}: field is immutable", 422)

@@ -1,74 +1,40 @@
-"""The operator as the planners know it: it observes, asks, acts, writes status, and can be wronged at every point."""
+"""One life of the operator's process: the real reconciler and queue, on a cluster and a bucket in virtual time."""
 
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import TypeAlias
+import asyncio
+import atexit
+import math
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from modelwright.api.run import SweepReport, TrainingReport
+from modelwright.kube.act import Hands
+from modelwright.kube.answers import Answers
+from modelwright.kube.events import EventPoster
 from modelwright.kube.inbox import Inbox
-from modelwright.plan.actions import (
-    Action,
-    AliasWatch,
-    Apply,
-    Ask,
-    CreateSecret,
-    Delete,
-    MoveAlias,
-    Object,
-    ObjectWatch,
-    Patch,
-    Plan,
-    Rejection,
-    Watch,
-)
-from modelwright.plan.observed import Observed
-from modelwright.plan.questions import (
-    Answer,
-    Question,
-    ReadDocument,
-    ReadDocuments,
-    ReadLive,
-    ReadObject,
-    SecretExists,
-    Unavailable,
-)
+from modelwright.kube.objects import Key
+from modelwright.kube.queue import Outcome, Queue, Schedule
+from modelwright.kube.reconcile import Parts, Planner, Reconciler
+from modelwright.kube.stores import Stores
+from modelwright.kube.watches import WatchIndex
+from modelwright.kube.wiring import Dispatcher
+from modelwright.plan.actions import Ask, Object, Plan
+from modelwright.plan.observed import Alert, Observed
 from modelwright.plan.settings import Settings
-from tests.simulation.cluster import Cluster, ConflictError, Key, NotFoundError, RejectedError, children_at
-from tests.simulation.store import AliasMovedError, Bucket, StoreError
+from tests.simulation.client import SimClient
+from tests.simulation.cluster import Cluster, key_of
+from tests.simulation.faults import Faults, Pen
+from tests.simulation.store import Bucket, OperatorStore
+from tests.simulation.views import Views
 
-Planner: TypeAlias = Callable[[Observed, Settings, datetime], Plan | Ask]
-_ROUNDS = 10
-_RETRY = 1.0
-_REFUSED = 30.0
-
-
-class CrashError(Exception):
-    """The process dies here."""
+T = TypeVar("T")
 
 
-class LostError(Exception):
-    """The API server did not answer."""
-
-
-@dataclass
-class Faults:
-    """What goes wrong with the operator's writes, and how old its views are."""
-
-    next_writes: deque[str] = field(default_factory=deque)
-    """One word for each coming write: ok, conflict, error, timeout (done, but no answer), crash (done, then death)."""
-    crash_after: int | None = None
-    """The number of the write, from 1 over all lives, after which the process dies."""
-    frozen: dict[str, int] = field(default_factory=dict)
-    """By kind: the resource version at which its watch has stopped."""
-    forgetful: bool = False
-    """Views may lack even what this process wrote itself."""
-
-
-@dataclass
-class Operator:
-    """One life of the process."""
+@dataclass(frozen=True)
+class Stage:
+    """What outlives a process: the world that it runs in, and the records of what it did there."""
 
     cluster: Cluster
     bucket: Bucket
@@ -78,209 +44,165 @@ class Operator:
     writes: list[str]
     """Every write of all lives, in words."""
     on_status: Callable[[Object], None]
-    reports: dict[str, TrainingReport | SweepReport] = field(default_factory=dict)
-    events: list[tuple[Key, str, str]] = field(default_factory=list)
-    due: dict[Key, datetime] = field(default_factory=dict)
-    reconciles: int = 0
-    _own: dict[Key, int] = field(default_factory=dict)
-    _cursors: dict[str, int] = field(default_factory=dict)
-    _watches: dict[Key, tuple[Watch, ...]] = field(default_factory=dict)
-    _refused: dict[Key, tuple[Action, Rejection, datetime]] = field(default_factory=dict)
+    """Told of every status that was written, in the object as the plan for it saw that."""
+    on_event: Callable[[Object], None]
 
-    def __post_init__(self) -> None:
-        """Open the box for alerts, which is the operator's own."""
-        self.inbox = Inbox(self.wake, lambda: self.cluster.clock().timestamp())
+
+class Operator:
+    """One life of the process."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._planned: dict[Key, Object] = {}
+        """What the last plan for an object saw of it."""
+        clock, now = self._clock, stage.cluster.clock
+        pen = Pen(stage.faults, stage.writes)
+        client = SimClient(stage.cluster, pen, self._tell_status, stage.on_event)
+        self._views = Views(stage.cluster, stage.faults, clock)
+        self._queue = Queue(1, clock)
+        self.lose_wakes()
+        self._watches = WatchIndex()
+        self._views.subscribe(Dispatcher(self._views, self._watches, self._queue))
+        stores = Stores(client, lambda _: False, lambda *_: OperatorStore(stage.bucket, pen), clock)
+        self._events = EventPoster(client, _METERS, "simulated", clock, now)
+        self._inbox = Inbox(self._queue.add, clock)
+        parts = Parts(
+            client=client,
+            objects=self._views,
+            answers=Answers(client, self._views, stores),
+            hands=Hands(client, self._views, stores, now),
+            events=self._events,
+            inbox=self._inbox,
+            watches=self._watches,
+            metrics=_METERS,
+        )
+        planners = {kind: self._checked(planner) for kind, planner in stage.planners.items()}
+        self._reconciler = Reconciler(parts, planners, stage.settings, self._queue.add, clock, now)
+        self._views.begin()
 
     def resync(self) -> None:
         """Look at everything once, as after a start."""
-        for key in self.cluster.objects:
-            if key.kind in self.planners:
-                self.wake(key)
+        for key in self.keys():
+            self.wake(key)
+
+    def keys(self) -> list[Key]:
+        """Return the addresses of all objects that this operator plans for."""
+        return [key for key in self._stage.cluster.objects if key.kind in self._stage.planners]
 
     def wake(self, key: Key, delay: float = 0.0) -> None:
         """Have a key looked at after so many seconds, or earlier."""
-        at = self.cluster.clock() + timedelta(seconds=delay)
-        self.due[key] = min(at, self.due.get(key, at))
+        self._queue.add(key, delay)
+
+    def lose_wakes(self) -> None:
+        """Forget what is to be looked at."""
+        # The longest pauses that may be: without chance, a run can be repeated.
+        self._queue.schedule = Schedule(jitter=lambda: 1.0)
+
+    def next_look(self) -> datetime | None:
+        """Return when something is to be looked at, in whole seconds."""
+        if self._queue.schedule.depth():
+            return self._stage.cluster.clock()
+        due = self._queue.schedule.next_due()
+        return None if due is None else datetime.fromtimestamp(math.ceil(due), UTC)
 
     def run_due(self) -> None:
         """Take in what the watches say, and look at all keys whose time has come."""
-        self._listen()
-        for key in sorted(key for key, at in self.due.items() if at <= self.cluster.clock()):
-            self.due.pop(key, None)
-            self.reconcile(key)
+        self._views.listen()
+        schedule, now, batch = self._queue.schedule, self._clock(), []
+        # All at once, as the process does it: what one causes for another is for the next round.
+        while (key := schedule.pop(now)) is not None:
+            batch.append(key)
+        for key in batch:
+            schedule.finish(key, self.reconcile(key), now)
 
-    def reconcile(self, key: Key) -> None:
+    def reconcile(self, key: Key) -> Outcome:
         """Look at one object once."""
-        self.reconciles += 1
-        try:
-            self._reconcile(key)
-        except (ConflictError, LostError, AliasMovedError):
-            self.wake(key, _RETRY)
-
-    def _listen(self) -> None:
-        kinds = {key.kind for key in self.cluster.history}
-        oldest = min((self._cursors.get(kind, 0) for kind in kinds), default=0)
-        for change in self.cluster.log[oldest:]:
-            kind = change.key.kind
-            if self._cursors.get(kind, 0) < change.version <= self.faults.frozen.get(kind, change.version):
-                self._notice(change.key, change.owner)
-        for kind in kinds:
-            self._cursors[kind] = self.faults.frozen.get(kind, self.cluster.version)
-
-    def _notice(self, key: Key, owner: str | None) -> None:
-        if key.kind in self.planners:
-            self.wake(key)
-        for ours in list(self.cluster.objects):
-            if ours.kind in self.planners and owner == self.cluster.objects[ours]["metadata"]["uid"]:
-                self.wake(ours)
-        self._tell(ObjectWatch(key.kind, key.namespace, key.name))
-
-    def _tell(self, about: Watch) -> None:
-        for holder, watches in self._watches.items():
-            if about in watches:
-                self.wake(holder)
+        return _run(self._look(key))
 
     def view(self, key: Key) -> Object | None:
         """Return an object as this process sees it now."""
-        return self.cluster.at(key, self._version(key))
+        return self._views.get(key)
 
-    def _version(self, key: Key) -> int:
-        seen = self.faults.frozen.get(key.kind, self.cluster.version)
-        return seen if self.faults.forgetful else max(seen, self._own.get(key, 0))
+    def report(self, uid: str, report: TrainingReport | SweepReport) -> None:
+        """Take in what a pod reports of the object with a UID."""
+        key = self._views.owner_key(uid)
+        if key is not None:
+            self._inbox.report(key, uid, report)
 
-    def _reconcile(self, key: Key) -> None:
-        document = self.view(key)
-        if document is None or "deletionTimestamp" in document["metadata"]:
-            self._watches.pop(key, None)
-            self.inbox.handled(key, self.inbox.alerts(key))
-            return
-        refused = self._refused.get(key)
-        if refused is not None and refused[2] <= self.cluster.clock():
-            refused = None
-        uid = document["metadata"]["uid"]
-        observed = Observed(
-            object=document,
-            children=children_at(self.cluster, self.cluster.owned(uid), self._version),
-            report=self.reports.get(uid),
-            alerts=self.inbox.alerts(key),
-            rejection=refused[1] if refused else None,
-        )
-        plan, observed = self._decide(key, observed)
-        refusal = self._act(key, plan, refused[0] if refused else None)
-        if refusal is not None and observed.rejection is None:
-            plan, observed = self._decide(key, replace(observed, rejection=refusal))
-        self._write_status(key, document, plan)
-        self.events += [(key, event.reason, event.message) for event in plan.events]
-        self._watches[key] = plan.watches
-        self.inbox.handled(key, observed.alerts)
-        if plan.wake_after is not None:
-            self.wake(key, plan.wake_after)
-        if key in self._refused:
-            self.wake(key, _REFUSED)
+    def submit(self, key: Key, alerts: Iterable[Alert]) -> asyncio.Future[None]:
+        """Take in alerts; the future is done when they are dealt with."""
 
-    def _decide(self, key: Key, observed: Observed) -> tuple[Plan, Observed]:
-        for _ in range(_ROUNDS):
-            decision = self.planners[key.kind](observed, self.settings, self.cluster.clock())
-            if isinstance(decision, Plan):
-                return decision, observed
-            answers = {question: self._answer(question) for question in decision.questions}
-            assert not set(answers) <= set(observed.answers), f"asked twice: {decision.questions}"
-            observed = replace(observed, answers={**observed.answers, **answers})
-        raise AssertionError("the planner goes on asking")
+        async def submit() -> asyncio.Future[None]:
+            return self._inbox.submit(key, alerts)
 
-    def _answer(self, question: Question) -> Answer:
-        match question:
-            case SecretExists(namespace, name):
-                return self.cluster.get(Key("Secret", namespace, name)) is not None
-            case ReadObject(kind, namespace, name):
-                return self.view(Key(kind, namespace, name))
-            case ReadLive(kind, namespace, name):
-                return self.cluster.get(Key(kind, namespace, name))
-        try:
-            if isinstance(question, ReadDocuments):
-                return self.bucket.read_all(question.prefix, question.after)
-            assert isinstance(question, ReadDocument)
-            return self.bucket.read(question.key)
-        except StoreError as error:
-            return Unavailable(str(error))
+        return _run(submit())
 
-    def _act(self, key: Key, plan: Plan, refused: Action | None) -> Rejection | None:
-        for action in plan.actions:
-            if action == refused:
-                return self._refused[key][1]
-            try:
-                self._write(_words(action), lambda action=action: self._carry_out(action))
-            except RejectedError as error:
-                rejection = Rejection(_words(action), str(error))
-                until = self.cluster.clock() + timedelta(seconds=_REFUSED)
-                self._refused[key] = (action, rejection, until)
-                return rejection
-        if refused is None:
-            self._refused.pop(key, None)
-        return None
+    def withdraw(self, key: Key, future: asyncio.Future[None]) -> None:
+        """Stop waiting for alerts to be dealt with."""
+        self._inbox.withdraw(key, future)
 
-    def _carry_out(self, action: Action) -> None:
-        match action:
-            case Apply(document):
-                self._keep(self.cluster.apply(document))
-            case Patch(ref, body):
-                try:
-                    self._keep(self.cluster.patch(ref, body))
-                except NotFoundError:
-                    self._own[Key(ref.kind, ref.namespace, ref.name)] = self.cluster.version
-            case Delete(ref, propagation, grace):
-                self.cluster.delete(ref, foreground=propagation == "Foreground", grace=grace)
-                self._own[Key(ref.kind, ref.namespace, ref.name)] = self.cluster.version
-            case CreateSecret(document, keys):
-                key = Key("Secret", document["metadata"]["namespace"], document["metadata"]["name"])
-                if key not in self.cluster.objects:
-                    self.cluster.create({**document, "data": dict.fromkeys(keys, "random")})
-            case MoveAlias():
-                try:
-                    self.bucket.move_alias(action)
-                except StoreError as error:
-                    raise LostError(str(error)) from error
-                self._tell(AliasWatch(action.store.storage.uri, action.model, action.alias))
+    async def _look(self, key: Key) -> Outcome:
+        outcome = await self._reconciler.reconcile(key)
+        if self._events.waiting():
+            posting = asyncio.create_task(self._events.run())
+            # One turn is enough: no call of this client waits.
+            await asyncio.sleep(0)
+            posting.cancel()
+            await asyncio.wait({posting})
+            assert self._events.waiting() == 0
+        return outcome
 
-    def _keep(self, document: Object) -> None:
-        key = Key(document["kind"], document["metadata"]["namespace"], document["metadata"]["name"])
-        self._own[key] = self.cluster.version
+    def _clock(self) -> float:
+        return self._stage.cluster.clock().timestamp()
 
-    def _write_status(self, key: Key, document: Object, plan: Plan) -> None:
-        if plan.status == document.get("status", {}):
-            return
+    def _checked(self, planner: Planner) -> Planner:
+        def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
+            self._planned[key_of(observed.object)] = observed.object
+            decision = planner(observed, settings, now)
+            if isinstance(decision, Ask):
+                assert not {*decision.questions} <= {*observed.answers}, f"asked twice: {decision.questions}"
+            return decision
 
-        def write() -> None:
-            written = self.cluster.apply_status(key, document["metadata"]["uid"], plan.status)
-            if written is not None:
-                self._keep(written)
-                # What it says is about the generation that was observed, which may be an older one by now.
-                observed = {**written["metadata"], "generation": document["metadata"]["generation"]}
-                self.on_status({**written, "metadata": observed})
+        return plan
 
-        self._write(f"status {key.kind} {key.name}", write)
-
-    def _write(self, words: str, do: Callable[[], None]) -> None:
-        """Do a write, or what fate makes of it."""
-        fate = self.faults.next_writes.popleft() if self.faults.next_writes else "ok"
-        if fate == "conflict":
-            raise ConflictError(words)
-        if fate == "error":
-            raise LostError(words)
-        do()
-        self.writes.append(words)
-        if fate == "crash" or len(self.writes) == self.faults.crash_after:
-            raise CrashError(words)
-        if fate == "timeout":
-            raise LostError(words)
+    def _tell_status(self, written: Object) -> None:
+        # What it says is about the generation that was observed, which may be an older one by now.
+        generation = self._planned[key_of(written)]["metadata"]["generation"]
+        self._stage.on_status({**written, "metadata": {**written["metadata"], "generation": generation}})
 
 
-def _words(action: Action) -> str:
-    match action:
-        case Apply(document):
-            return f"apply {document['kind']} {document['metadata']['name']}"
-        case CreateSecret(document):
-            return f"create Secret {document['metadata']['name']}"
-        case MoveAlias():
-            return f"move {action.alias} of {action.model} to {action.version}"
-    return f"{type(action).__name__.lower()} {action.ref.kind} {action.ref.name}"
+class _Meters:
+    """Stands in for every metric and counts nothing, but lets no bug pass: what no code foresaw comes out again."""
+
+    def __getattr__(self, name: str) -> "_Meters":
+        return self
+
+    def labels(self, *values: str) -> "_Meters":
+        return self
+
+    def observe(self, value: float) -> None:
+        """Measure nothing."""
+
+    def inc(self) -> None:
+        """Raise the exception that is being handled, which the reconciler only counts and logs."""
+        error = sys.exception()
+        if error is not None:
+            raise error
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop without threads: what would go to one is done at once."""
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        done: asyncio.Future[T] = self.create_future()
+        done.set_result(func(*args))
+        return done
+
+
+_METERS = _Meters()
+_LOOP = _Loop()
+atexit.register(_LOOP.close)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return _LOOP.run_until_complete(work)

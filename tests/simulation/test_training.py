@@ -43,8 +43,11 @@ def assert_end(sim: Simulation, suffered: list[str]) -> None:
         assert (status, reason) == ("True", "Succeeded")
     losses = [entry for entry in sim.status.get("attempts", ()) if entry.get("reason") not in (None, "Completed")]
     assert len(losses) <= spent + suffered.count("dies after result"), "each loss has a cause"
-    ours = [key for key, text in sim.world.bucket.documents.items() if key.endswith("model.json") and "attempt" in text]
-    assert len(ours) == (1 if reason == "Succeeded" else 0)
+    documents = sim.world.bucket.documents
+    begun = [key for key, text in documents.items() if key.endswith("model.json") and "attempt" in text]
+    complete = [key for key in begun if key.replace("model.json", "manifest.json") in documents]
+    assert len(complete) == (1 if reason == "Succeeded" else 0)
+    assert len(begun) <= 1, "all attempts share a number"
     sim.world.assert_steady()
 
 
@@ -158,6 +161,15 @@ def against_a_champion(sim: Simulation) -> None:
     sim.world.settle()
 
 
+def with_a_death_before_the_manifest(sim: Simulation) -> None:
+    sim.until(lambda: bool(sim.trainer.begun))
+    sim.trainer.fail("evicted")
+    sim.world.settle()
+    assert sim.status["restarts"] == 1
+    assert set(sim.trainer.begun.values()) == {1}
+    assert len(sim.trainer.begun) == 2
+
+
 def without_success(sim: Simulation) -> None:
     for _ in range(MAX_RESTARTS + 1):
         sim.until_pods_run()
@@ -178,6 +190,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "queued pause": (RECIPE, QUEUED, with_a_pause),
     "keyless pause": (RECIPE, QUEUED, with_a_pause_and_no_key_to_go_on_with),
     "storeless pause": (RECIPE, QUEUED, with_a_pause_and_no_store_to_go_on_from),
+    "half a version": (RECIPE, {}, with_a_death_before_the_manifest),
     "contest": (RECIPE, {}, against_a_champion),
     "failure": (RECIPE, {}, without_success),
     "deleted when done": ({**RECIPE, "ttlSecondsAfterFinished": 60}, {}, quietly),

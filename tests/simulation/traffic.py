@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from modelwright.api.layout import manifest_key, version_prefix, window_key
 from modelwright.plan.times import stamp
+from modelwright.registry.versions import list_versions
 from tests.simulation.deployments import Servers, is_ready, selected
 from tests.simulation.world import NAMESPACE, World
 
@@ -27,8 +28,6 @@ class Traffic:
     present: Sequence[int] = STILL
     """How the world is now: what is trained now learns it, what is asked now looks like it."""
     _last: datetime | None = None
-    _described: int = 0
-    """So many versions have their reference."""
     _written: list[tuple[datetime, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -37,20 +36,23 @@ class Traffic:
 
     def step(self) -> None:
         """Describe the data of new versions, and let the servers write what they have counted."""
-        while manifest_key(self.model, self._described + 1) in self.world.bucket.documents:
-            self._described += 1
-            self._describe(self._described)
+        for version in list_versions(self.world.bucket.store(), self.model):
+            if manifest_key(self.model, version) in self.world.bucket.documents:
+                self._describe(version)
         if not self.world.bucket.down and (self._last is None or self.world.now >= self._last + EVERY):
             self._last = self.world.now
             self._count()
 
     def _describe(self, version: int) -> None:
+        key = f"{version_prefix(self.model, version)}reference.json"
+        if key in self.world.bucket.documents:
+            return
         counts = [10 * rows for rows in self.present]
         total = sum(counts)
         column = {"name": "age", "kind": "Numeric", "edges": [1.0, 2.0, 3.0], "counts": [*counts, 0]}
         answers = {"name": "y", "kind": "Numeric", "edges": [0.0], "counts": [total // 2, total - total // 2, 0]}
         document = {"rows": total, "columns": [column], "prediction": answers}
-        self.world.bucket.write(f"{version_prefix(self.model, version)}reference.json", document)
+        self.world.bucket.write(key, document)
 
     def _count(self) -> None:
         version, now = selected(self.world, self.deployment), self.world.now

@@ -42,6 +42,8 @@ class Trainer:
     """Of the last checkpoint, by UID of the job: it is on S3, and outlives the pods."""
     resumed: dict[str, int | None] = field(default_factory=dict)
     """The checkpoint that a gang went on from, by UID of its Job."""
+    begun: dict[str, int] = field(default_factory=dict)
+    """The version that a gang has written without its manifest, by UID of its Job."""
 
     def step(self) -> None:
         """Let every complete gang do one round of work."""
@@ -82,38 +84,52 @@ class Trainer:
             self.steps[run.uid] = step
             self._report(run, step, resumed)
         elif not self.world.bucket.down:
-            if run.training.recipe is not None:
-                self.leave_result(job)
-            for pod in pods:
-                if self.dies_after_result and pod is pods[-1]:
-                    self.dies_after_result = False
-                    finish(self.world.cluster, pod, **FAILURES["killed"])
-                finish(self.world.cluster, pod)
+            self._conclude(job, pods)
+
+    def _conclude(self, job: Object, pods: list[Object]) -> None:
+        if run_of(job).training.recipe is not None:
+            if job["metadata"]["uid"] not in self.begun:
+                # Its manifest is for the next round, which some pod may not live to see.
+                self.begin_version(job)
+                return
+            self.leave_result(job)
+        for pod in pods:
+            if self.dies_after_result and pod is pods[-1]:
+                self.dies_after_result = False
+                finish(self.world.cluster, pod, **FAILURES["killed"])
+            finish(self.world.cluster, pod)
 
     def _report(self, run: Run, step: int, resumed: int | None) -> None:
         if self.reports_lost:
             return
         at = stamp(self.world.now)
         uri = f"{run.storage.uri}/runs/{run.namespace}/{run.uid}/checkpoints/{step}/"
-        self.world.operator.reports[run.uid] = TrainingReport(
+        report = TrainingReport(
             attempt=run.attempt,
             progress=Progress(step=step, total_steps=STEPS, loss=1.0 / step),
             checkpoint=CheckpointStatus(step=step, uri=uri, time=at),
             resumed_from_step=resumed,
             stage="Evaluating" if step == STEPS - 1 else "Training",
         )
-        for key in self.world.cluster.objects:
-            if self.world.cluster.objects[key]["metadata"]["uid"] == run.uid:
-                self.world.operator.wake(key)
+        self.world.operator.report(run.uid, report)
+
+    def begin_version(self, job: Object) -> None:
+        """Do what rank 0 does when it has evaluated: take a version number, and write the files."""
+        run = run_of(job)
+        assert run.training.model is not None
+        content = {"job": run.uid, "attempt": attempt_of(job)}
+        version = self.world.bucket.begin_version(run.training.model.name, run.uid, content)
+        self.begun[job["metadata"]["uid"]] = version
 
     def leave_result(self, job: Object) -> None:
-        """Do what rank 0 does last: register the version, and write the result."""
+        """Do what rank 0 does last: complete the version, and write the result."""
         run, attempt = run_of(job), attempt_of(job)
         bucket, model = self.world.bucket, run.training.model
         assert model is not None
         alias = model.promotion.alias if model.promotion else "champion"
         holder = json.loads(bucket.documents.get(alias_key(model.name, alias), "null"))
-        version = bucket.register(model.name, {"job": run.uid, "attempt": attempt})
+        version = self.begun[job["metadata"]["uid"]]
+        bucket.complete_version(model.name, version, run.uid)
         result = TrainingResult(
             attempt=attempt,
             model=RegisteredVersion(name=model.name, version=version, uri=f"{run.storage.uri}/models/{version}/"),

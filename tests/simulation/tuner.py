@@ -101,10 +101,7 @@ class Tuner:
         if report == driver.told:
             return
         driver.told = report
-        self.world.operator.reports[uid] = _carelessly(report) if self.careless else report
-        for key, document in self.world.cluster.objects.items():
-            if document["metadata"]["uid"] == uid:
-                self.world.operator.wake(key)
+        self.world.operator.report(uid, _carelessly(report) if self.careless else report)
 
 
 def value_of(number: int) -> float:
