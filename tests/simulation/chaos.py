@@ -7,7 +7,7 @@ from typing import TypeAlias
 from hypothesis import strategies as st
 
 from modelwright.plan.actions import Object
-from tests.simulation.cluster import Key, ref_of
+from tests.simulation.cluster import Key, key_of, ref_of
 from tests.simulation.world import NAMESPACE, World
 
 Undo: TypeAlias = Callable[[], None]
@@ -157,6 +157,21 @@ def children_refused(world: World) -> Undo:
     return lambda: world.cluster.admission.remove(policy)
 
 
+def status_refused(world: World) -> Undo:
+    """Let the API server take nothing of a status but its conditions, as where the rest breaks a rule of the schema."""
+
+    def policy(document: Object) -> str | None:
+        found = world.cluster.objects[key_of(document)].get("status", {})
+        return None if _unsaid(document["status"]) == _unsaid(found) else "status is invalid"
+
+    world.cluster.status_admission.append(policy)
+    return lambda: world.cluster.status_admission.remove(policy)
+
+
+def _unsaid(status: Object) -> Object:
+    return {name: value for name, value in status.items() if name not in ("conditions", "observedGeneration")}
+
+
 def _first_statuses(world: World) -> list[tuple[Key, int]]:
     found = []
     for key in world.statuses:
@@ -184,5 +199,6 @@ GENERAL: Mapping[str, Deed] = {
     "poke": poke,
     "lose events": lose_events,
     "children refused": children_refused,
+    "status refused": status_refused,
 }
 """What may happen to an object of any kind."""

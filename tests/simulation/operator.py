@@ -171,23 +171,36 @@ class Operator:
         self._stage.on_status({**written, "metadata": {**written["metadata"], "generation": generation}})
 
 
-class _Meters:
-    """Stands in for every metric and counts nothing, but lets no bug pass: what no code foresaw comes out again."""
+class _Meter:
+    """Any metric; it counts nothing."""
 
-    def __getattr__(self, name: str) -> "_Meters":
-        return self
-
-    def labels(self, *values: str) -> "_Meters":
+    def labels(self, *values: str) -> "_Meter":
         return self
 
     def observe(self, value: float) -> None:
         """Measure nothing."""
 
     def inc(self) -> None:
-        """Raise the exception that is being handled, which the reconciler only counts and logs."""
+        """Count nothing."""
+
+
+class _Bugs(_Meter):
+    """The metric of errors that no code foresaw: what the reconciler counts and logs comes out again."""
+
+    def inc(self) -> None:
+        """Raise the exception that is being handled."""
         error = sys.exception()
-        if error is not None:
-            raise error
+        assert error is not None
+        raise error
+
+
+class _Meters:
+    """Stands in for `Metrics`, which is slow to build."""
+
+    errors = _Bugs()
+
+    def __getattr__(self, name: str) -> _Meter:
+        return _METER
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -199,6 +212,7 @@ class _Loop(asyncio.SelectorEventLoop):
         return done
 
 
+_METER = _Meter()
 _METERS = _Meters()
 _LOOP = _Loop()
 atexit.register(_LOOP.close)

@@ -21,7 +21,6 @@ class Views(Objects):
 
     def __init__(self, cluster: Cluster, faults: Faults, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self._now = clock
         self._cluster = cluster
         self._faults = faults
         self._read = 0
@@ -66,7 +65,7 @@ class Views(Objects):
             return None
         meta = found["metadata"]
         owner = (meta.get("labels") or {}).get(OWNER_UID_LABEL)
-        return Record(int(meta["resourceVersion"]), meta["uid"], owner, self._now(), b"")
+        return Record(int(meta["resourceVersion"]), meta["uid"], owner, self._clock(), b"")
 
     def children(self, uid: str) -> dict[str, tuple[Object, ...]]:
         """Return copies of the objects that carry an owner's UID, of old where views are forgetful."""
