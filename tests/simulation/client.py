@@ -1,5 +1,6 @@
 """What `modelwright.kube.client.Client` is to the operator: the same calls and the same errors, on a `Cluster`."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,13 +12,18 @@ from tests.simulation.cluster import Cluster, key_of
 from tests.simulation.faults import Pen
 
 
+async def _others() -> None:
+    """Let the other reconciles go on: time passes while the API server is asked."""
+    await asyncio.sleep(0)
+
+
 def _no_guard() -> None:
     """Allow every write."""
 
 
 @dataclass
 class SimClient:
-    """The calls that a reconcile makes. None of them waits."""
+    """The calls that a reconcile makes. None of them takes time, but others may run in between."""
 
     cluster: Cluster
     pen: Pen
@@ -27,6 +33,7 @@ class SimClient:
     guard: Callable[[], None] = _no_guard
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        await _others()
         found = self.cluster.get(Key(resource.kind, namespace, name))
         if found is None:
             raise errors.NotFound(f"{resource.kind} {name} not found", 404)
@@ -36,11 +43,11 @@ class SimClient:
         key = key_of(document)
         assert resource_of(document).kind == key.kind
         if subresource is None:
-            return self._write(f"apply {key.kind} {key.name}", lambda: self.cluster.apply(document))
-        return self._write(f"status {key.kind} {key.name}", lambda: self._apply_status(document))
+            return await self._write(f"apply {key.kind} {key.name}", lambda: self.cluster.apply(document))
+        return await self._write(f"status {key.kind} {key.name}", lambda: self._apply_status(document))
 
     async def patch(self, resource: Resource, ref: Ref, body: Object) -> Object:
-        return self._write(f"patch {ref.kind} {ref.name}", lambda: self.cluster.patch(ref, body))
+        return await self._write(f"patch {ref.kind} {ref.name}", lambda: self.cluster.patch(ref, body))
 
     async def delete(self, resource: Resource, ref: Ref, propagation: str, grace_seconds: int | None = None) -> Object:
         foreground = propagation == "Foreground"
@@ -50,10 +57,10 @@ class SimClient:
             self.cluster.delete(ref, foreground=foreground, grace=grace_seconds)
             return self.cluster.get(Key(ref.kind, ref.namespace, ref.name)) or {"kind": "Status", "status": "Success"}
 
-        return self._write(f"delete {ref.kind} {ref.name}", delete)
+        return await self._write(f"delete {ref.kind} {ref.name}", delete)
 
     async def create(self, resource: Resource, document: Object, *, guarded: bool = False) -> Object:
-        return self._write(
+        return await self._write(
             f"create {resource.kind} {document['metadata']['name']}", lambda: self.cluster.create(document)
         )
 
@@ -65,6 +72,7 @@ class SimClient:
         self.on_status(written)
         return written
 
-    def _write(self, words: str, do: Callable[[], Object]) -> Object:
+    async def _write(self, words: str, do: Callable[[], Object]) -> Object:
+        await _others()
         self.guard()
         return self.pen.write(words, do, errors.Conflict(words, 409), errors.Unavailable(words))

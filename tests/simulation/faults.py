@@ -35,12 +35,15 @@ class Pen:
     faults: Faults
     written: list[str]
     """Every write of all lives, in words."""
+    dead: bool = False
 
     def write(self, words: str, do: Callable[[], T], conflict: Exception, lost: Exception) -> T:
         """Write, or raise what fate wants: a conflict, a lost request or answer, or CrashError.
 
         What finds nothing to change, or something else than it thought, counts as written; what is refused does not.
         """
+        if self.dead:
+            raise CrashError(words)
         fate = self.faults.next_writes.popleft() if self.faults.next_writes else "ok"
         if fate in ("conflict", "error"):
             raise conflict if fate == "conflict" else lost
@@ -55,6 +58,8 @@ class Pen:
     def _note(self, words: str, fate: str, lost: Exception) -> None:
         self.written.append(words)
         if fate == "crash" or len(self.written) == self.faults.crash_after:
+            # Another reconcile may be under way: it is dead as well.
+            self.dead = True
             raise CrashError(words)
         if fate == "timeout":
             raise lost

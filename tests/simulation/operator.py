@@ -109,15 +109,17 @@ class Operator:
         """Take in what the watches say, and look at all keys whose time has come."""
         self._views.listen()
         schedule, now, batch = self._queue.schedule, self._clock(), []
-        # All at once, as the process does it: what one causes for another is for the next round.
+        # What one causes for another is for the next round.
         while (key := schedule.pop(now)) is not None:
             batch.append(key)
-        for key in batch:
-            schedule.finish(key, self.reconcile(key), now)
+        if batch:
+            for key, outcome in _run(self._look_at(batch)):
+                schedule.finish(key, outcome, now)
 
     def reconcile(self, key: Key) -> Outcome:
         """Look at one object once."""
-        return _run(self._look(key))
+        ((_, outcome),) = _run(self._look_at([key]))
+        return outcome
 
     def view(self, key: Key) -> Object | None:
         """Return an object as this process sees it now."""
@@ -141,16 +143,26 @@ class Operator:
         """Stop waiting for alerts to be dealt with."""
         self._inbox.withdraw(key, future)
 
-    async def _look(self, key: Key) -> Outcome:
-        outcome = await self._reconciler.reconcile(key)
+    async def _look_at(self, keys: Iterable[Key]) -> list[tuple[Key, Outcome]]:
+        """Look at several objects at once, as the process does: they take turns at every call."""
+        looks = {key: asyncio.create_task(self._reconciler.reconcile(key)) for key in keys}
+        done, _ = await asyncio.wait(looks.values(), return_when=asyncio.FIRST_EXCEPTION)
+        failed = [look for look in done if look.exception() is not None]
+        for look in looks.values():
+            look.cancel()
+        await asyncio.wait(looks.values())
+        for look in failed:
+            look.result()
+        await self._post_events()
+        return [(key, look.result()) for key, look in looks.items()]
+
+    async def _post_events(self) -> None:
         if self._events.waiting():
             posting = asyncio.create_task(self._events.run())
-            # One turn is enough: no call of this client waits.
+            # One turn is enough: a post of this client's does not wait.
             await asyncio.sleep(0)
             posting.cancel()
             await asyncio.wait({posting})
-            assert self._events.waiting() == 0
-        return outcome
 
     def _clock(self) -> float:
         return self._stage.cluster.clock().timestamp()
