@@ -67,6 +67,9 @@ class Simulation:
         self.alertmanager = Alertmanager(self.world, self.policy, LABELS)
         self.started: dict[str, tuple[str, datetime]] = {}
         """Incident and time of every retraining ever, by UID."""
+        self.record_may_go = False
+        """Whether an old status may be written over the record of a retraining; where that is deleted too, it is gone
+        without a trace, and counts no more."""
         self.moves_by_hand = {0}
         """Which moves of the alias were not the gate's."""
         self._moves_seen = 1
@@ -95,6 +98,10 @@ class Simulation:
         """One TrainingJob an incident, one at a time, no two within the cooldown, and so many a day."""
         jobs = world.cluster.of_kind("TrainingJob")
         assert sum(not has_ended(job) for job in jobs) <= 1
+        if self.record_may_go:
+            traces = {job["metadata"]["uid"] for job in jobs}
+            recorded = {entry["id"] for entry in self.status.get("incidents", ()) if "trainingJob" in entry}
+            self.started = {uid: start for uid, start in self.started.items() if uid in traces or start[0] in recorded}
         for job in jobs:
             mark, uid = incidents.mark_of(job), job["metadata"]["uid"]
             assert mark is not None
