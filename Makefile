@@ -74,7 +74,7 @@ unit: venv programs ## Fast tests of one part each
 	$(VENV)/bin/pytest tests/unit $(PYTEST_ARGS)
 
 .PHONY: simulation
-simulation: venv ## The plans against an in-memory cluster in which everything goes wrong
+simulation: venv ## The plans and the reconciler against an in-memory cluster in which everything goes wrong
 	$(VENV)/bin/pytest tests/simulation $(PYTEST_ARGS)
 
 .PHONY: integration
