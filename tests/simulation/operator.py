@@ -53,6 +53,8 @@ class Operator:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self.looks = 0
+        """How often this process has looked at any object."""
         self._planned: dict[Key, Object] = {}
         """What the last plan for an object saw of it."""
         clock, now = self._clock, stage.cluster.clock
@@ -146,6 +148,7 @@ class Operator:
     async def _look_at(self, keys: Iterable[Key]) -> list[tuple[Key, Outcome]]:
         """Look at several objects at once, as the process does: they take turns at every call."""
         looks = {key: asyncio.create_task(self._reconciler.reconcile(key)) for key in keys}
+        self.looks += len(looks)
         done, _ = await asyncio.wait(looks.values(), return_when=asyncio.FIRST_EXCEPTION)
         failed = [look for look in done if look.exception() is not None]
         for look in looks.values():
