@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from modelwright import __version__
 from modelwright.api.kinds import KINDS
+from modelwright.api.schema import S3Uri
 from modelwright.api.serve import METRICS_PATH
 from modelwright.plan.serving_objects import DEPLOYMENT_LABEL
 from tests.unit.chart.conftest import CHART, NAMESPACE, Helm, HelmError
@@ -95,6 +97,12 @@ def test_every_value_is_in_the_schema_and_in_the_readme() -> None:
         for step in path.split("."):
             node = node["properties"][step]
         assert f"| `{path}` |" in readme, f"charts/modelwright/README.md does not explain {path}"
+
+
+def test_the_default_storage_is_what_a_resource_may_name_or_empty() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    allowed = TypeAdapter(S3Uri).json_schema()["pattern"]
+    assert schema["properties"]["storage"]["properties"]["uri"]["pattern"] == f"^({allowed[1:-1]})?$"
 
 
 def test_the_alert_token_is_long_random_and_mounted_as_a_file(helm: Helm) -> None:
