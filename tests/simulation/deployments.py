@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from modelwright.plan.actions import Object
-from modelwright.plan.failures import alive
+from modelwright.plan.podstatus import alive
 from modelwright.plan.serving_objects import TEMPLATE_LABEL, version_of
 from modelwright.plan.times import stamp
 from tests.simulation.cluster import Key, key_of, ref_of

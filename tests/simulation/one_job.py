@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from modelwright.api.trainingjob import FailurePolicy
 from modelwright.plan import training
 from tests.simulation.chaos import Deed
-from tests.simulation.one_owner import OneOwner
+from tests.simulation.one_owner import MAX_RESTARTS, OneOwner
 from tests.simulation.world import World
 
 RECIPE = {
@@ -12,8 +13,12 @@ RECIPE = {
     "recipe": {"tabular": {"task": "Classification", "target": "y"}},
     "dataset": {"uri": "s3://data/rows.csv"},
     "model": {"name": "titanic", "promotion": {"metric": "accuracy"}},
+    "failurePolicy": {"maxRestarts": MAX_RESTARTS},
 }
-COMMAND = {"workers": {"replicas": 2, "image": "mine", "command": ["python", "main.py"]}}
+COMMAND = {
+    "workers": {"replicas": 2, "image": "mine", "command": ["python", "main.py"]},
+    "failurePolicy": {"maxRestarts": MAX_RESTARTS},
+}
 RAY = {**RECIPE, "framework": "Ray"}
 
 
@@ -22,6 +27,25 @@ class Simulation(OneOwner):
 
     def __init__(self, spec: dict[str, Any] | None = None, labels: dict[str, str] | None = None) -> None:
         super().__init__({"TrainingJob": training.plan}, "TrainingJob", spec or RECIPE, labels)
+        self.world.invariants.append(self.budgets_hold)
+
+    @property
+    def most_restarts(self) -> int:
+        """Preemptions are free."""
+        return MAX_RESTARTS + self.trainer.preempted
+
+    def budgets_hold(self, world: World) -> None:
+        """No class of failure has cost more than its budget, and the loss that ended the job; each loss cost once."""
+        job = world.cluster.get(self.key)
+        if job is None:
+            return
+        budgets = FailurePolicy.model_validate(job["spec"].get("failurePolicy", {})).budgets.document()
+        charged = sum(entry["count"] for entry in self.status.get("failures", ()))
+        assert self.status.get("restarts", 0) <= charged <= self.status.get("attempt", 0), self.status
+        for entry in self.status.get("failures", ()):
+            kind = entry["failureClass"]
+            limit = budgets.get(kind[0].lower() + kind[1:])
+            assert limit is None or entry["count"] <= limit + 1, entry
 
     def deeds(self) -> dict[str, Deed]:
         """Return what may happen to this job."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 
-from modelwright.plan.failures import alive
+from modelwright.plan.podstatus import alive
 from tests.simulation import chaos
 from tests.simulation.chaos import Chaos, Fault, faults
 from tests.simulation.nodes import Kueue

@@ -21,6 +21,7 @@ FAILURES: dict[str, dict[str, Any]] = {
     "killed": {"code": 137},
     "memory": {"code": 137, "terminated": {"reason": "OOMKilled"}},
     "evicted": {"code": 137, "reason": "Evicted"},
+    "preempted": {"code": 143, "reason": "Preempting"},
     "said": {"code": 1, "message": json.dumps({"reason": "PeerLost", "message": "worker 1 is gone"})},
     "final": {
         "code": 1,
@@ -38,6 +39,8 @@ class Trainer:
     reports_lost: bool = False
     dies_after_result: bool = False
     """The next worker to finish dies when rank 0 has left its result."""
+    preempted: int = 0
+    """How often a pod had to make room."""
     steps: dict[str, int] = field(default_factory=dict)
     """Of the last checkpoint, by UID of the job: it is on S3, and outlives the pods."""
     resumed: dict[str, int | None] = field(default_factory=dict)
@@ -55,6 +58,7 @@ class Trainer:
         pods = [pod for pod in self.world.cluster.of_kind("Pod") if pod["status"]["phase"] == "Running"]
         if pods:
             finish(self.world.cluster, pods[index % len(pods)], **FAILURES[how])
+            self.preempted += how == "preempted"
 
     def lose_node(self, index: int = 0) -> None:
         """Let the node of a pod stop answering: the pod is deleted, and never confirms it."""

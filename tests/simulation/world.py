@@ -13,9 +13,9 @@ from modelwright.api.common import Storage
 from modelwright.api.schema import API_VERSION
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of, finished
-from modelwright.plan.failures import alive
 from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.pods import CREDENTIALS
+from modelwright.plan.podstatus import alive
 from modelwright.plan.settings import Settings
 from tests.simulation import kstatus
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of

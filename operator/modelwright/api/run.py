@@ -10,7 +10,14 @@ from typing import Annotated
 from pydantic import Field
 
 from modelwright.api.schema import AliasName, ApiModel, Count, Metric, S3Uri
-from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion, TrainingJobSpec
+from modelwright.api.trainingjob import (
+    CheckpointStatus,
+    FailureClass,
+    MetricValue,
+    Progress,
+    RegisteredVersion,
+    TrainingJobSpec,
+)
 from modelwright.api.tuningsweep import Trial, TrialCounts, TrialState, TuningSweepSpec
 
 RUN_VARIABLE = "MODELWRIGHT_RUN"
@@ -130,3 +137,7 @@ class Failure(ApiModel):
     message: Annotated[str, Field(max_length=2048)]
     retryable: bool = True
     """False where another attempt would meet the same end: a wrong column, a threshold not met."""
+    failure_class: FailureClass | None = None
+    """Whose budget a restart uses; unset: ApplicationError, or DataError where no restart helps."""
+    step: Count | None = None
+    """The step at which the program broke."""

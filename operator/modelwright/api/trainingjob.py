@@ -139,13 +139,87 @@ class ModelOutput(ApiModel):
     """The gate in front of an alias; no alias moves when unset."""
 
 
-class FailurePolicy(ApiModel):
-    """What is done about failures that a new attempt may cure. Errors in data or configuration fail at once."""
+class FailureClass(StrEnum):
+    """What kind of failure ended an attempt."""
 
-    max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
-    """New attempts of the gang after the first."""
+    APPLICATION_ERROR = "ApplicationError"
+    """The program ended with an error of its own."""
+    OUT_OF_MEMORY = "OutOfMemory"
+    """It wanted more memory than its limit."""
+    INFRASTRUCTURE = "Infrastructure"
+    """Nothing that the program did: a node, an eviction, a deleted pod, the network, the store."""
+    PREEMPTION = "Preemption"
+    """The pods had to make room, or their node was taken back."""
+    STARTUP_TIMEOUT = "StartupTimeout"
+    """A pod had its node and did not start."""
+    DATA_ERROR = "DataError"
+    """The data or the configuration is wrong."""
+
+
+_Restarts = Annotated[int, Field(ge=0, le=100000)]
+
+
+class RestartBudgets(ApiModel):
+    """How many restarts each class of failure may cost. One class does not use up the budget of another."""
+
+    application_error: _Restarts = 3
+    """After errors of the program. Two in a row at the same step, with nothing gained between them, end the job at
+    once."""
+    out_of_memory: _Restarts = 1
+    """After the memory limit was hit, which the next attempt is likely to do too."""
+    infrastructure: _Restarts = 10
+    """After the loss of a node, an eviction, a broken network, an outage of the store."""
+    preemption: _Restarts | None = None
+    """After preemptions and nodes that were taken back; no limit when unset, for nobody did anything wrong."""
+    startup_timeout: _Restarts = 3
+    """After pods that did not start in time."""
+    data_error: _Restarts = 0
+    """After errors in the data or the configuration, which do not go away by themselves."""
+
+
+class FailureRule(ApiModel):
+    """Your knowledge of a failure: which one it is, and what class it has."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "(has(self.exitCodes) && size(self.exitCodes) > 0) || has(self.message)",
+                "a failure rule needs exitCodes or message",
+            ),
+            rule(
+                "has(self.failureClass) || has(self.excludeNode) || has(self.restart)",
+                "a failure rule does nothing: give failureClass, restart or excludeNode",
+            ),
+        )
+    )
+    exit_codes: Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(max_length=32)] = ()
+    """Any of these exit codes of the container that failed."""
+    message: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Text in the last output of the container that failed, in what it said of its failure, or in Kubernetes' own words
+    about the pod; `*` stands for anything, as in `NCCL*timeout`."""
+    failure_class: FailureClass | None = None
+    """The class that it counts as."""
+    restart: bool | None = None
+    """False: end the job. True: start again within the budget of its class, even what is known to be final."""
+    exclude_node: bool | None = None
+    """True: later attempts stay away from the node of the pod that failed."""
+
+
+class FailurePolicy(ApiModel):
+    """What is done about failures that a new attempt may cure."""
+
+    max_restarts: Annotated[int, Field(ge=0, le=100000)] | None = None
+    """New attempts of the gang after the first, those after preemptions aside; unset: only the budgets limit them."""
+    budgets: RestartBudgets = RestartBudgets()
+    """How many restarts each class of failure may cost."""
+    rules: Annotated[tuple[FailureRule, ...], Field(max_length=20)] = ()
+    """What you know of failures; the first rule that fits counts."""
     backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 5
-    """Wait before the first restart; it doubles with each further one, up to five minutes."""
+    """Wait before the first restart; it doubles with each further one, up to five minutes. There is none after a
+    preemption of an attempt that ran longer than the wait."""
+    startup_timeout_seconds: Annotated[int, Field(ge=10, le=86400)] = 1800
+    """How long a pod that has its node may take to start: pull its image, mount its volumes. Waiting for a node does
+    not count."""
 
 
 _NOT_TABULAR = "!has(self.recipe) || !has(self.recipe.tabular)"
@@ -258,10 +332,20 @@ class Attempt(ApiModel):
     """When it ended."""
     reason: str | None = None
     """Why it ended: Completed, WorkerFailed, OutOfMemory, Evicted, ..."""
+    failure_class: FailureClass | None = None
+    """The class of the failure that ended it, whose budget the next attempt uses."""
     message: str | None = None
     """What happened, in a sentence."""
+    final: bool | None = None
+    """No restart helps, or a rule says that there shall be none."""
+    node: str | None = None
+    """The node of the pod that failed."""
     resumed_from_step: Count | None = None
     """The step of the checkpoint that it started from; unset: from the beginning."""
+    last_step: Count | None = None
+    """The last step that it is known to have made."""
+    lost_steps: Count | None = None
+    """Steps that the next attempt had to make again."""
 
 
 class RegisteredVersion(ApiModel):
@@ -312,6 +396,15 @@ class PromotionStatus(ApiModel):
     """The lower confidence bound of the improvement."""
 
 
+class FailureCount(ApiModel):
+    """How often a class of failure ended an attempt."""
+
+    failure_class: FailureClass
+    """The class."""
+    count: Count
+    """How often."""
+
+
 class TrainingJobStatus(Status):
     """What has become of the job."""
 
@@ -329,6 +422,16 @@ class TrainingJobStatus(Status):
     """New attempts after the first."""
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=10)] = ()
     """The newest ten."""
+    failures: Annotated[
+        tuple[FailureCount, ...],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["failureClass"]},
+        ),
+    ] = ()
+    """How often each class of failure ended an attempt; suspensions and restarts of the operator do not forget it."""
+    excluded_nodes: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    """The nodes that failurePolicy.rules keep later attempts away from, the newest last."""
     progress: Progress | None = None
     """How far training is."""
     checkpoint: CheckpointStatus | None = None

@@ -9,7 +9,7 @@ from modelwright.plan.conditions import State, Verdict, conditions
 
 REFUSED = "StatusRejected"
 """The reason of Ready where the API server refuses the rest of a status."""
-LIST_KEYS = {"conditions": "type", "incidents": "id", "metrics": "name"}
+LIST_KEYS = {"conditions": "type", "failures": "failureClass", "incidents": "id", "metrics": "name"}
 """Status fields of list type map, and the key of their entries; a test compares this with the CRDs."""
 _SUMMARY = frozenset({*State, "Succeeded"})
 

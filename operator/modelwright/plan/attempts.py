@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from modelwright.api.trainingjob import FailureRule
 from modelwright.plan.actions import Delete, Object, Ref
 from modelwright.plan.gang import job_name
 from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, Observed
@@ -48,6 +49,8 @@ class View:
     jobs: Mapping[int, Object]
     pods: tuple[Object, ...]
     """Of every attempt."""
+    rules: tuple[FailureRule, ...] = ()
+    """How failures are to be understood."""
 
     @property
     def job(self) -> Object | None:
@@ -89,7 +92,9 @@ class Clock:
         return Clock(self.start_time, round(self.active(at)), None)
 
 
-def look(observed: Observed, recorded: int | None) -> View | Question | Unavailable:
+def look(
+    observed: Observed, recorded: int | None, rules: tuple[FailureRule, ...] = ()
+) -> View | Question | Unavailable:
     """Return the attempts of an object, or what must be asked first.
 
     That a Job has vanished is believed only of the API server itself: an old view of the children must not lead to a
@@ -105,7 +110,7 @@ def look(observed: Observed, recorded: int | None) -> View | Question | Unavaila
             return answer
         if isinstance(answer, dict) and _owned(answer, owner):
             jobs[number] = answer
-    return View(number, jobs, observed.child("Pod"))
+    return View(number, jobs, observed.child("Pod"), rules)
 
 
 def outdated(observed: Observed, number: int) -> bool | Question | Unavailable:
@@ -200,6 +205,12 @@ def leftovers(view: View, *, keep: int | None = None) -> tuple[Delete, ...]:
         for number, job in sorted(view.jobs.items())
         if number != keep and state_of(job) in (JobState.LIVE, JobState.HELD)
     )
+
+
+def outlived(view: View, oldest: int) -> tuple[Delete, ...]:
+    """Return the deletes of Jobs that ended before the oldest attempt that is still told of: restarts may be many."""
+    old = [job for number, job in sorted(view.jobs.items()) if number < oldest and finished(job)]
+    return tuple(Delete(ref(job, "batch/v1", "Job")) for job in old)
 
 
 def _owned(job: Object, owner: Object) -> bool:

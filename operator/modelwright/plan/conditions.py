@@ -49,6 +49,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     FAILED = "Failed"
     RESTARTS_EXHAUSTED = "RestartsExhausted"
+    FAILURE_REPEATED = "FailureRepeated"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     THRESHOLD_NOT_MET = "ThresholdNotMet"
     DATA_INVALID = "DataInvalid"

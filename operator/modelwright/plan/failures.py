@@ -1,18 +1,19 @@
-"""Why a gang was lost, and what keeps one from starting: read from its pods and its Job, said in one sentence."""
+"""Why a gang was lost: read from its pods and its Job, classed, and said in one sentence."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 
 from pydantic import ValidationError
 
 from modelwright.api.run import PEER_LOST, TERMINATED, Failure
+from modelwright.api.trainingjob import FailureClass
+from modelwright.plan import output, podstatus
 from modelwright.plan.actions import Object
-from modelwright.plan.conditions import Reason
+from modelwright.plan.podstatus import failed, who
+from modelwright.plan.times import parse, stamp
 
-INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
-_LINE = 300
 _KILLED = 137
 _NAMED = 5
 
@@ -25,9 +26,12 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     EVICTED = "Evicted"
     PREEMPTED = "Preempted"
+    NODE_SHUTDOWN = "NodeShutdown"
     NODE_LOST = "NodeLost"
+    NODE_REFUSED = "NodeRefused"
     POD_DELETED = "PodDeleted"
     JOB_DELETED = "JobDeleted"
+    START_TIMEOUT = "StartTimeout"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
@@ -39,17 +43,25 @@ class Loss:
     """A `Cause`, or the reason that the pod itself gave."""
     message: str
     """`pod a-1-0-x7k2p (worker 0) ran out of memory: ...`"""
+    failure_class: FailureClass = FailureClass.INFRASTRUCTURE
     retryable: bool = True
+    step: int | None = None
+    """The step at which the program broke, where it said so."""
+    node: str | None = None
+    exit_code: int | None = None
+    output: str = ""
+    """Everything that rules may look for a text in."""
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """Why pods that should run do not, though nothing has failed."""
-
-    reason: Reason
-    message: str
-
-
+_CLASSES: Mapping[Cause, FailureClass] = {
+    Cause.WORKER_FAILED: FailureClass.APPLICATION_ERROR,
+    Cause.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,
+    Cause.PREEMPTED: FailureClass.PREEMPTION,
+    # A node that is shut down in good order was taken back: spot capacity, an upgrade, a drain by its cloud.
+    Cause.NODE_SHUTDOWN: FailureClass.PREEMPTION,
+    Cause.START_TIMEOUT: FailureClass.STARTUP_TIMEOUT,
+}
+"""What is not here is infrastructure."""
 _DISRUPTIONS = {
     "PreemptionByScheduler": (Cause.PREEMPTED, "was preempted by a pod of higher priority"),
     "DeletionByTaintManager": (Cause.NODE_LOST, "lost its node"),
@@ -57,25 +69,30 @@ _DISRUPTIONS = {
     "EvictionByEvictionAPI": (Cause.EVICTED, "was evicted"),
     "TerminationByKubelet": (Cause.EVICTED, "was stopped by its node"),
 }
+_UNKNOWN_ENDS = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""What the kubelet and containerd say of a container that was not there any more when they looked."""
 _ECHOES = {TERMINATED: 5, PEER_LOST: 6}
 """The ranks of losses that may speak of another one."""
-_IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-_CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
-def failed(pod: Object) -> bool:
-    """Tell whether a pod has ended badly."""
-    return bool(_status(pod).get("phase") == "Failed")
-
-
-def alive(pod: Object) -> bool:
-    """Tell whether a process of the pod may still run."""
-    return _status(pod).get("phase") not in ("Failed", "Succeeded")
-
-
-def running(pod: Object) -> bool:
-    """Tell whether the pod's container runs, or has ended well."""
-    return _status(pod).get("phase") in ("Running", "Succeeded")
+_OUTSIDE = (
+    Cause.EVICTED,
+    Cause.PREEMPTED,
+    Cause.NODE_SHUTDOWN,
+    Cause.NODE_LOST,
+    Cause.NODE_REFUSED,
+    Cause.START_TIMEOUT,
+)
+_RANKS: Mapping[str, int] = {
+    **dict.fromkeys(_OUTSIDE, 1),
+    Cause.OUT_OF_MEMORY: 2,
+    Cause.WORKER_FAILED: 4,
+    **_ECHOES,
+    # Only known from what is not there; and what is gone may have been deleted for the failure of another one.
+    Cause.POD_DELETED: 7,
+    Cause.JOB_DELETED: 8,
+}
+"""How sure a loss is, by its reason; what a pod said itself is not here."""
 
 
 def classify(pods: Collection[Object], replicas: int = 0) -> Loss:
@@ -86,115 +103,135 @@ def classify(pods: Collection[Object], replicas: int = 0) -> Loss:
     but that the gang was asked to stop, and a pod is missing, that one was deleted.
     """
     losses = sorted(
-        ((rank, _finished_at(pod), _name(pod), loss) for pod in pods if failed(pod) for rank, loss in (_loss(pod),)),
-        key=lambda entry: entry[:3],
+        (
+            (rank, _gone_at(pod), _is_leaving(pod), podstatus.name(pod), loss)
+            for pod in pods
+            if failed(pod)
+            for rank, loss in (_loss(pod),)
+        ),
+        key=lambda entry: entry[:4],
     )
-    missing = sorted({str(index) for index in range(replicas)} - {_index(pod) for pod in pods}, key=int)
+    missing = sorted({str(number) for number in range(replicas)} - {podstatus.index(pod) for pod in pods}, key=int)
     # With a broken connection it is not sure: what is left of a failed Job is deleted by its controller.
-    if losses and not (losses[0][3].reason == TERMINATED and missing):
-        return losses[0][3]
+    if losses and not (losses[0][4].reason == TERMINATED and missing):
+        return losses[0][4]
     whose = f"the pod of worker {', '.join(missing[:_NAMED])}" if missing else "a pod"
     return Loss(Cause.POD_DELETED, f"{whose} was deleted before it ended")
 
 
-def trouble(pods: Iterable[Object]) -> Trouble | None:
-    """Return what keeps the first of the pods that wait from starting, if it is something that people must see."""
-    for pod in sorted(pods, key=_name):
-        if (found := _waiting(pod) or _unscheduled(pod)) is not None:
-            return found
-    return None
+def likelier(first: Loss, second: Loss) -> Loss:
+    """Return which of two losses of one attempt is the likelier root; the first where there is no telling."""
+    # Of a gang that was asked to stop, a pod that is missing is the root: it may be seen once more before it goes.
+    missed = (first.reason, second.reason) == (TERMINATED, Cause.POD_DELETED)
+    return second if missed or _rank(second) < _rank(first) else first
+
+
+def _rank(loss: Loss) -> int:
+    """Return how sure a loss is, as `_loss` does, from what a status keeps of it."""
+    if not loss.retryable:
+        return 0
+    return _RANKS.get(loss.reason, 3)
 
 
 def _loss(pod: Object) -> tuple[int, Loss]:
-    who = f"pod {_name(pod)} (worker {_index(pod)})"
-    ended = _terminated(pod)
-    said = _said(ended)
+    """Return why a pod failed, and how sure it is that this was the root of it all: the lower, the surer."""
+    ended, said = podstatus.terminated(pod), _said(pod)
     if said is not None and not said.retryable:
-        return 0, Loss(said.reason, f"{who}: {said.message}", retryable=False)
+        return 0, _told(pod, said)
     if (disruption := _disruption(pod)) is not None:
         cause, verb = disruption
-        return 1, Loss(cause, f"{who} {verb}")
+        return 1, _seen(pod, cause, verb)
     if ended.get("reason") == "OOMKilled":
         hint = "raise workers.resources.limits.memory, or lower the batch size"
-        return 2, Loss(Cause.OUT_OF_MEMORY, f"{who} ran out of memory: {hint}")
+        return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {hint}")
     if said is not None:
-        return _ECHOES.get(said.reason, 3), Loss(said.reason, f"{who}: {said.message}")
-    code = ended.get("exitCode")
-    how = "was killed" if code == _KILLED else f"exited with code {code}" if code is not None else "failed"
-    last = _last_line(str(ended.get("message") or _status(pod).get("message") or ""))
-    return 4, Loss(Cause.WORKER_FAILED, f"{who} {how}{': ' + last if last else ''}")
+        return _ECHOES.get(said.reason, 3), _told(pod, said)
+    if _is_leaving(pod):
+        return 4, _seen(pod, Cause.POD_DELETED, "was deleted before it ended")
+    found = _ending(pod)
+    how = "failed" if found.exit_code is None else f"exited with code {found.exit_code}"
+    if found.exit_code == _KILLED:
+        how = "was killed"
+    return 4, _seen(pod, Cause.WORKER_FAILED, f"{how}{': ' + found.last_line if found.last_line else ''}")
+
+
+def _seen(pod: Object, cause: Cause, verb: str) -> Loss:
+    return Loss(
+        cause,
+        f"{who(pod)} {verb}",
+        _CLASSES.get(cause, FailureClass.INFRASTRUCTURE),
+        node=podstatus.node(pod),
+        exit_code=_ending(pod).exit_code,
+        output=_output(pod),
+    )
+
+
+def _told(pod: Object, said: Failure) -> Loss:
+    default = FailureClass.APPLICATION_ERROR if said.retryable else FailureClass.DATA_ERROR
+    if said.reason in _ECHOES:
+        # An older image of ours gives no class.
+        default = FailureClass.INFRASTRUCTURE
+    return Loss(
+        said.reason,
+        f"{who(pod)}: {said.message}",
+        said.failure_class or default,
+        retryable=said.retryable,
+        step=said.step,
+        node=podstatus.node(pod),
+        exit_code=_ending(pod).exit_code,
+        output=_output(pod),
+    )
+
+
+def _ending(pod: Object) -> output.Output:
+    ended = podstatus.terminated(pod)
+    text = ended.get("message") or podstatus.status(pod).get("message") or ""
+    return output.read(str(text), ended.get("exitCode"))
+
+
+def _output(pod: Object) -> str:
+    status, ended = podstatus.status(pod), podstatus.terminated(pod)
+    parts = (ended.get("reason"), ended.get("message"), status.get("reason"), status.get("message"))
+    return "\n".join(str(part) for part in parts if part)
 
 
 def _disruption(pod: Object) -> tuple[Cause, str] | None:
-    for condition in _status(pod).get("conditions") or ():
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            return _DISRUPTIONS.get(str(condition.get("reason")), (Cause.EVICTED, "was evicted"))
-    match _status(pod).get("reason"):
-        case "Evicted" | "Terminated" | "NodeShutdown":
-            return Cause.EVICTED, "was evicted by its node"
+    match podstatus.status(pod).get("reason"):
+        case "Terminated" | "NodeShutdown":
+            return Cause.NODE_SHUTDOWN, "had to leave: its node was shut down"
         case "Preempting" | "Preempted":
             return Cause.PREEMPTED, "was preempted by a pod of higher priority"
         case "NodeLost":
             return Cause.NODE_LOST, "lost its node"
+        case "Evicted":
+            return Cause.EVICTED, "was evicted by its node"
+    found = podstatus.condition(pod, "DisruptionTarget")
+    if found.get("status") == "True":
+        return _DISRUPTIONS.get(str(found.get("reason")), (Cause.EVICTED, "was evicted"))
+    if podstatus.terminated(pod).get("reason") in _UNKNOWN_ENDS:
+        return Cause.NODE_LOST, "ended unseen: its node lost track of it, as after a restart"
+    if podstatus.status(pod).get("reason") and not podstatus.containers(pod):
+        # UnexpectedAdmissionError, OutOfcpu, NodeAffinity, ...: no container was ever made.
+        return Cause.NODE_REFUSED, f"was refused by its node: {_ending(pod).last_line}"
     return None
 
 
-def _said(ended: Object) -> Failure | None:
+def _said(pod: Object) -> Failure | None:
     try:
-        return Failure.model_validate_json(ended.get("message") or "")
+        return Failure.model_validate_json(podstatus.terminated(pod).get("message") or "")
     except ValidationError:
         return None
 
 
-def _waiting(pod: Object) -> Trouble | None:
-    for container in _containers(pod):
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        why, detail = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
-        if why in _IMAGE_WAITS:
-            image = container.get("image") or "the image"
-            return Trouble(Reason.IMAGE_PULL_FAILED, f"{image} cannot be pulled: check its name and imagePullSecrets")
-        if why in _CONFIG_WAITS:
-            return Trouble(Reason.CONTAINER_CONFIG_INVALID, f"pod {_name(pod)} cannot start: {detail or why}")
-    return None
+def _is_leaving(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
 
 
-def _unscheduled(pod: Object) -> Trouble | None:
-    for condition in _status(pod).get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            detail = _last_line(str(condition.get("message") or ""))
-            return Trouble(Reason.UNSCHEDULABLE, f"pods find no node: {detail or 'no node has what they ask for'}")
-    return None
-
-
-def _terminated(pod: Object) -> Object:
-    for container in _containers(pod):
-        ended: Object = (container.get("state") or {}).get("terminated") or {}
-        if ended:
-            return ended
-    return {}
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:_LINE] if lines else ""
-
-
-def _finished_at(pod: Object) -> str:
-    return str(_terminated(pod).get("finishedAt") or "~")
-
-
-def _index(pod: Object) -> str:
+def _gone_at(pod: Object) -> str:
+    """Return when a pod ended, or was asked to: its peers miss it from then on."""
     meta = pod["metadata"]
-    return str({**(meta.get("annotations") or {}), **(meta.get("labels") or {})}.get(INDEX_ANNOTATION, "?"))
-
-
-def _status(pod: Object) -> dict[str, Any]:
-    return pod.get("status") or {}
-
-
-def _containers(pod: Object) -> Iterable[Object]:
-    return _status(pod).get("containerStatuses") or ()
-
-
-def _name(pod: Object) -> str:
-    return str(pod["metadata"]["name"])
+    ended = str(podstatus.terminated(pod).get("finishedAt") or "~")
+    if not _is_leaving(pod):
+        return ended
+    asked = parse(meta["deletionTimestamp"]) - timedelta(seconds=int(meta.get("deletionGracePeriodSeconds") or 0))
+    return min(ended, stamp(asked))

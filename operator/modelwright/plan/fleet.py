@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from modelwright.api.modeldeployment import FailedVersion
 from modelwright.api.run import Failure
 from modelwright.plan.actions import Object, Ref
-from modelwright.plan.failures import Trouble, trouble
 from modelwright.plan.observed import Observed
 from modelwright.plan.serving_objects import version_of
+from modelwright.plan.startup import Trouble, trouble
 
 _CRASHES = 3
 """A server that has fallen over so often without a word will do so again."""

@@ -46,6 +46,8 @@ class Gang:
     secret_name: str | None
     """The Secret that opens the storage."""
     suspend: bool
+    avoided_nodes: tuple[str, ...] = ()
+    """Nodes that no pod of it may run on."""
 
 
 def service_name(owner: Object) -> str:
@@ -147,12 +149,22 @@ def _pod(spec: Gang, settings: Settings) -> Object:
         # Ours saves a checkpoint and leaves; what does not listen should not be waited for longer than usual.
         **({} if spec.program.command else {"terminationGracePeriodSeconds": _SAVE_SECONDS + _KILL_SECONDS}),
         "subdomain": service_name(spec.owner),
+        **_away_from(spec.avoided_nodes),
         "containers": [_container(spec, settings)],
         "volumes": [
             {"name": "identity", "projected": {"sources": [{"serviceAccountToken": token}]}},
             {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
         ],
     }
+
+
+def _away_from(nodes: tuple[str, ...]) -> Object:
+    if not nodes:
+        return {}
+    # By its name and not by a label: a field takes one value, so there is a requirement for each node.
+    unwanted = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    required = {"nodeSelectorTerms": [{"matchFields": unwanted}]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
 
 
 def _container(spec: Gang, settings: Settings) -> Object:

@@ -1,29 +1,46 @@
 """What the status of a TrainingJob remembers: its attempts, and what rank 0 said of them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from modelwright.api.run import TrainingReport
-from modelwright.api.trainingjob import Attempt, TrainingJobStatus
+from modelwright.api.trainingjob import Attempt, FailureClass, FailureRule, TrainingJobStatus
+from modelwright.plan import budgets
 from modelwright.plan.attempts import JobState, View, ended_at, started_at, state_of
-from modelwright.plan.conditions import is_suspended
-from modelwright.plan.failures import Cause, Loss
+from modelwright.plan.failures import Cause, Loss, likelier
 from modelwright.plan.lifecycle import loss_of
+from modelwright.plan.times import stamp
 
 SHOWN = 10
 _LONGEST = 1024
 
 
-def attempts(before: TrainingJobStatus, view: View, now: datetime) -> tuple[Attempt, ...]:
-    """Return the newest attempts, oldest first; what nobody recorded is told from the Jobs, what was told stays."""
-    known = {entry.number: entry for entry in before.attempts}
-    suspended = is_suspended(before.conditions)
-    for number, job in view.jobs.items():
-        started = started_at(job)
-        if number not in known and started is not None:
-            known[number] = Attempt(number=number, start_time=started)
-    return _newest(_closed(entry, view, now, suspended=suspended) for entry in known.values())
+def brought_up(
+    before: TrainingJobStatus, view: View, report: object, now: datetime, *, suspended: bool
+) -> TrainingJobStatus:
+    """Return the status with its attempts as observed and reported: what nobody recorded is told from the Jobs.
+
+    What has ended stays as it was told, and a loss is charged to its budget once. `suspended`: the newest Job may be
+    gone because the user wanted that.
+    """
+    known = {entry.number for entry in before.attempts}
+    fresh = [
+        Attempt(number=number, start_time=started)
+        for number, job in view.jobs.items()
+        if number not in known and (started := started_at(job)) is not None
+    ]
+    if view.number and view.number not in known and view.job is None and not suspended:
+        # Its Job went before it began. Somebody who deletes every Job shall not keep the operator busy for ever.
+        fresh.append(Attempt(number=view.number, start_time=stamp(now)))
+    status = before.model_copy(update={"attempts": _newest((*before.attempts, *fresh))})
+    # Before an end is told, so that it is told with the last step.
+    status = with_report(status, report, view.number)
+    for entry in status.attempts:
+        status = _closed(status, entry, view, now, suspended=suspended)
+    return status
 
 
 def begun(entries: Iterable[Attempt], number: int, at: str) -> tuple[Attempt, ...]:
@@ -39,16 +56,24 @@ def with_report(status: TrainingJobStatus, report: object, number: int) -> Train
     if progress is not None and progress.loss is not None and not math.isfinite(progress.loss):
         # JSON knows no NaN, and the API server would refuse the whole status for it.
         progress = progress.model_copy(update={"loss": None})
-    resumed = {} if report.resumed_from_step is None else {"resumed_from_step": report.resumed_from_step}
     return status.model_copy(
         update={
-            "attempts": tuple(
-                entry.model_copy(update=resumed) if entry.number == number else entry for entry in status.attempts
-            ),
+            "attempts": tuple(_told(entry, report) for entry in status.attempts),
             "progress": progress or status.progress,
             "checkpoint": report.checkpoint or status.checkpoint,
         }
     )
+
+
+def _told(entry: Attempt, report: TrainingReport) -> Attempt:
+    """Return an attempt with what a report says of it, or of what its successor has to do again."""
+    if entry.number == report.attempt:
+        steps = {} if report.progress is None else {"last_step": report.progress.step}
+        resumed = {} if report.resumed_from_step is None else {"resumed_from_step": report.resumed_from_step}
+        return entry.model_copy(update={**steps, **resumed})
+    if entry.number == report.attempt - 1 and entry.last_step is not None and report.progress is not None:
+        return entry.model_copy(update={"lost_steps": max(0, entry.last_step - (report.resumed_from_step or 0))})
+    return entry
 
 
 def reason(status: TrainingJobStatus) -> str | None:
@@ -56,12 +81,22 @@ def reason(status: TrainingJobStatus) -> str | None:
     return next((entry.reason for entry in status.conditions if entry.type == "Ready"), None)
 
 
-def lost(entries: Iterable[Attempt], number: int, loss: Loss, at: str) -> tuple[Attempt, ...]:
-    """Return the attempts with one that is over, for a reason that may not be seen again."""
-    told = {"reason": str(loss.reason), "message": loss.message[:_LONGEST]}
-    return tuple(
-        entry.model_copy(update={**told, "end_time": entry.end_time or at}) if entry.number == number else entry
-        for entry in entries
+def noted(status: TrainingJobStatus, number: int, loss: Loss, rules: Sequence[FailureRule]) -> TrainingJobStatus:
+    """Return the status with why an attempt is about to end: what shows it may be gone by then.
+
+    Nothing is charged before the end. Until then, a likelier root takes the place of what was seen first.
+    """
+    entry = next((entry for entry in status.attempts if entry.number == number), None)
+    if entry is None or entry.end_time is not None:
+        return status
+    before = loss_told(status.attempts, number)
+    if before is not None:
+        loss = likelier(before, loss)
+    return status.model_copy(
+        update={
+            "attempts": _with(status.attempts, entry.model_copy(update=_words(entry, loss))),
+            "excluded_nodes": budgets.excluded(status.excluded_nodes, [loss], rules),
+        }
     )
 
 
@@ -69,19 +104,46 @@ def loss_told(entries: Iterable[Attempt], number: int) -> Loss | None:
     """Return why an attempt was lost, if that has been told."""
     for entry in entries:
         if entry.number == number and entry.reason is not None and entry.reason != Cause.COMPLETED:
-            return Loss(entry.reason, entry.message or "")
+            kind = entry.failure_class or FailureClass.INFRASTRUCTURE
+            return Loss(entry.reason, entry.message or "", kind, retryable=not entry.final, node=entry.node)
     return None
 
 
-def _closed(entry: Attempt, view: View, now: datetime, *, suspended: bool) -> Attempt:
+def _closed(
+    status: TrainingJobStatus, entry: Attempt, view: View, now: datetime, *, suspended: bool
+) -> TrainingJobStatus:
     job = view.jobs.get(entry.number)
     state = state_of(job)
-    gone = state is JobState.ABSENT and not suspended
+    # A suspension may take the Job away, but not the loss that came before it.
+    gone = state is JobState.ABSENT and (not suspended or entry.reason is not None)
     if entry.end_time is not None or not (gone or state in (JobState.COMPLETE, JobState.FAILED)):
-        return entry
+        return status
     if state is JobState.COMPLETE:
-        return entry.model_copy(update={"end_time": ended_at(job, now), "reason": str(Cause.COMPLETED)})
-    return lost((entry,), entry.number, loss_of(View(entry.number, view.jobs, view.pods)), ended_at(job, now))[0]
+        completed = {"failure_class": None, "message": None, "final": None, "node": None}
+        ended = {**completed, "end_time": ended_at(job, now), "reason": str(Cause.COMPLETED)}
+        return status.model_copy(update={"attempts": _with(status.attempts, entry.model_copy(update=ended))})
+    status = noted(status, entry.number, loss_of(replace(view, number=entry.number)), view.rules)
+    (entry,) = (other for other in status.attempts if other.number == entry.number)
+    over = entry.model_copy(update={"end_time": ended_at(job, now)})
+    kind = entry.failure_class or FailureClass.INFRASTRUCTURE
+    return status.model_copy(
+        update={"attempts": _with(status.attempts, over), "failures": budgets.counted(status.failures, [kind])}
+    )
+
+
+def _words(entry: Attempt, loss: Loss) -> dict[str, Any]:
+    return {
+        "reason": str(loss.reason),
+        "message": loss.message[:_LONGEST],
+        "failure_class": loss.failure_class,
+        "final": None if loss.retryable else True,
+        "node": loss.node,
+        "last_step": entry.last_step if loss.step is None else loss.step,
+    }
+
+
+def _with(entries: Iterable[Attempt], changed: Attempt) -> tuple[Attempt, ...]:
+    return tuple(changed if entry.number == changed.number else entry for entry in entries)
 
 
 def _newest(entries: Iterable[Attempt]) -> tuple[Attempt, ...]:

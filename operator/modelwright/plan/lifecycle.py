@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from modelwright.api.trainingjob import FailureClass
+from modelwright.plan import podstatus
 from modelwright.plan.actions import Action, Delete, Patch
 from modelwright.plan.attempts import (
     Clock,
@@ -15,10 +17,14 @@ from modelwright.plan.attempts import (
     finished,
     leftovers,
     ref,
+    started_at,
 )
+from modelwright.plan.budgets import Budget, exhausted, ruled
 from modelwright.plan.conditions import Reason, State, Verdict
-from modelwright.plan.failures import Cause, Loss, alive, classify, failed
-from modelwright.plan.times import parse
+from modelwright.plan.failures import Cause, Loss, classify
+from modelwright.plan.podstatus import alive, failed
+from modelwright.plan.startup import timeout
+from modelwright.plan.times import parse, seconds_between
 
 LONGEST_BACKOFF = 300.0
 """Seconds."""
@@ -36,8 +42,9 @@ class Rules:
     """What the user wants of the gang as it runs."""
 
     suspend: bool
-    max_restarts: int
+    budget: Budget
     backoff_seconds: int
+    startup_timeout_seconds: int
     active_deadline_seconds: int | None
     queue: str | None
     """Kueue's queue, which owns the Job's `suspend`."""
@@ -88,11 +95,19 @@ Next: TypeAlias = Start | Hold | Running | Completed | GiveUp
 
 
 def decide(
-    view: View, clock: Clock, rules: Rules, now: datetime, *, was_suspended: bool, recorded: Loss | None = None
+    view: View,
+    clock: Clock,
+    rules: Rules,
+    now: datetime,
+    *,
+    was_suspended: bool,
+    recorded: Loss | None = None,
+    told: Loss | None = None,
 ) -> Next:
     """Return what happens next.
 
-    `was_suspended` and `recorded`, why the newest attempt ended, are what the status said before.
+    `was_suspended` and `recorded`, why the newest attempt ended, are what the status said before; `told` is what it
+    says now, and what the budget was charged for.
     """
     if view.state is JobState.COMPLETE:
         return Completed()
@@ -104,14 +119,14 @@ def decide(
         return _suspended() if rules.suspend and rules.queue else Start(1)
     match view.state:
         case JobState.FAILED:
-            return _after_failure(view, rules, now, recorded)
+            return _after_failure(view, rules, now, recorded, told or loss_of(view))
         case JobState.ABSENT if rules.suspend:
             return _suspended()
         case JobState.ABSENT:
-            return _after_vanishing(view, rules, now, None if was_suspended else recorded or _vanished(view))
+            return _after_vanishing(view, rules, now, told or (None if was_suspended else _vanished(view)))
         case JobState.LEAVING:
             return _leaving(view, rules, now, recorded or _vanished(view))
-    return _live(view, clock, rules, now)
+    return _live(view, clock, rules, now, recorded)
 
 
 def queued(queue: str) -> Verdict:
@@ -121,10 +136,12 @@ def queued(queue: str) -> Verdict:
 
 def loss_of(view: View) -> Loss:
     """Return why the newest attempt ended badly."""
-    return _vanished(view) if view.job is None else classify(view.attempt_pods, int(view.job["spec"]["completions"]))
+    if view.job is None:
+        return _vanished(view)
+    return ruled(classify(view.attempt_pods, int(view.job["spec"]["completions"])), view.rules)
 
 
-def _live(view: View, clock: Clock, rules: Rules, now: datetime) -> Next:
+def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss | None) -> Next:
     job = view.job
     assert job is not None  # noqa: S101 (a live Job is one that exists)
     target, held = ref(job, "batch/v1", "Job"), view.state is JobState.HELD
@@ -139,11 +156,17 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime) -> Next:
     stuck, wake = _stuck(view, now)
     if stuck:
         # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
-        loss = Loss(Cause.NODE_LOST, f"pod {stuck[0].ref.name} did not end in time: its node does not answer")
-        return Hold(_restarting(view, rules, loss), (*others, Delete(target), *stuck), wake, loss)
+        loss = ruled(_unanswered(view, stuck[0].ref.name), view.rules)
+        return Hold(_restarting(view, loss), (*others, Delete(target), *stuck), wake, loss)
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
-        return Hold(_restarting(view, rules, loss), others, wake, loss)
+        return Hold(_restarting(view, loss), others, wake, loss)
+    late, due = _late(view, rules, now, recorded)
+    if late is not None:
+        loss = ruled(late, view.rules)
+        return Hold(_restarting(view, loss), (*others, Delete(target, "Foreground")), wake, loss)
+    if due is not None:
+        wake = _sooner(wake, due)
     if rules.active_deadline_seconds is not None:
         wake = _sooner(wake, rules.active_deadline_seconds - clock.active(now))
     if not held and any(failed(pod) for pod in view.attempt_pods):
@@ -153,19 +176,31 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime) -> Next:
     return Running((*others, *resume), wake)
 
 
+def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tuple[Loss | None, float | None]:
+    if recorded is not None and recorded.reason == Cause.START_TIMEOUT:
+        # What has been told is carried out, though the pod may have started since.
+        return recorded, None
+    return timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
+
+
 def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:
     stuck, wake = _stuck(view, now)
-    return Hold(SUSPENDED if rules.suspend else _restarting(view, rules, loss), stuck, wake)
+    return Hold(SUSPENDED if rules.suspend else _restarting(view, loss), stuck, wake)
 
 
-def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> Next:
+def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | None, loss: Loss) -> Next:
     ended = parse(ended_at(view.job, now))
     seen = any(failed(pod) for pod in view.attempt_pods)
-    if not seen and recorded is None and now < ended + timedelta(seconds=SETTLE):
+    known = recorded is not None and recorded.reason != Cause.POD_DELETED
+    if not seen and not known and now < ended + timedelta(seconds=SETTLE):
         return Hold(None, wake_after=SETTLE)
-    wait = min(rules.backoff_seconds * 2.0 ** min(view.number - 1, 20), LONGEST_BACKOFF)
-    # Pods that were evicted or deleted are gone by now; why they went was told when they went.
-    loss = recorded if recorded is not None and not seen else loss_of(view)
+    # Preemptions are not counted, so they do not lengthen the wait of others either.
+    earlier = min(max(rules.budget.spent - 1, 0), 20)
+    wait = min(rules.backoff_seconds * 2.0**earlier, LONGEST_BACKOFF)
+    started = view.job and started_at(view.job)
+    if loss.failure_class is FailureClass.PREEMPTION and started and seconds_between(started, ended) >= wait:
+        # One that comes at once may come again and again, as on a node that is being shut down.
+        wait = 0.0
     return _retry(view, rules, loss, now, not_before=ended + timedelta(seconds=wait))
 
 
@@ -179,12 +214,11 @@ def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None)
 def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: datetime) -> Next:
     if not loss.retryable:
         return GiveUp(loss.reason, loss.message, _strays(view))
-    if view.number > rules.max_restarts:
-        message = f"attempt {view.number} of {rules.max_restarts + 1} was the last: {loss.message}"
-        return GiveUp(Reason.RESTARTS_EXHAUSTED, message, _strays(view))
+    if (last := exhausted(rules.budget, loss, view.number)) is not None:
+        return GiveUp(*last, _strays(view))
     if rules.suspend:
         return _suspended()
-    verdict = _restarting(view, rules, loss)
+    verdict = _restarting(view, loss)
     if (busy := when_quiet(view, now, verdict)) is not None:
         return busy
     if now < not_before:
@@ -231,9 +265,14 @@ def _suspended(*actions: Action) -> Hold:
     return Hold(SUSPENDED, actions)
 
 
-def _restarting(view: View, rules: Rules, loss: Loss) -> Verdict:
-    message = f"attempt {view.number} of at most {rules.max_restarts + 1} is lost: {loss.message}"
+def _restarting(view: View, loss: Loss) -> Verdict:
+    message = f"attempt {view.number} is lost ({loss.failure_class}): {loss.message}"
     return Verdict(State.RECONCILING, Reason.RESTARTING, message)
+
+
+def _unanswered(view: View, name: str) -> Loss:
+    where = next((podstatus.node(pod) for pod in view.pods if podstatus.name(pod) == name), None)
+    return Loss(Cause.NODE_LOST, f"pod {name} did not end in time: its node does not answer", node=where)
 
 
 def _vanished(view: View) -> Loss:

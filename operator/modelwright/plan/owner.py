@@ -12,12 +12,13 @@ from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
 from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdated, ref
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.events import on_change
-from modelwright.plan.failures import running, trouble
 from modelwright.plan.gang import Gang, queue_name, service
 from modelwright.plan.lifecycle import SUSPENDED, queued
 from modelwright.plan.observed import Observed
+from modelwright.plan.podstatus import running
 from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
 from modelwright.plan.settings import Settings
+from modelwright.plan.startup import trouble
 from modelwright.plan.times import seconds_between, stamp
 
 SOON, LATER, SELDOM = 15.0, 60.0, 300.0

@@ -23,8 +23,10 @@ from modelwright.plan.attempts import (
     JobState,
     View,
     look,
+    outlived,
     tick,
 )
+from modelwright.plan.budgets import of_policy
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
 from modelwright.plan.gang import Gang, Launcher, gang, queue_name
 from modelwright.plan.launch import program
@@ -75,7 +77,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         spec = TrainingJobSpec.model_validate(observed.object["spec"])
     except ValidationError as error:
         return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, sentence(error)), now)
-    view = look(observed, before.attempt)
+    view = look(observed, before.attempt, spec.failure_policy.rules)
     if not isinstance(view, View):
         return owner.ask(observed, view, before, now)
     wanted = _next(_bring_up(observed, spec, before, view, settings, now))
@@ -83,10 +85,12 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
 
 
 def _next(job: _Job) -> Plan | Ask:
+    policy = job.spec.failure_policy
     rules = Rules(
         suspend=job.spec.suspend,
-        max_restarts=job.spec.failure_policy.max_restarts,
-        backoff_seconds=job.spec.failure_policy.backoff_seconds,
+        budget=of_policy(policy, job.status.failures, job.status.attempts),
+        backoff_seconds=policy.backoff_seconds,
+        startup_timeout_seconds=policy.startup_timeout_seconds,
         active_deadline_seconds=job.spec.active_deadline_seconds,
         queue=queue_name(job.observed.object),
     )
@@ -97,6 +101,7 @@ def _next(job: _Job) -> Plan | Ask:
         job.now,
         was_suspended=is_suspended(job.before.conditions),
         recorded=history.loss_told(job.before.attempts, job.view.number),
+        told=history.loss_told(job.status.attempts, job.view.number),
     )
     if isinstance(step, Completed) or _may_have_result(job, step):
         return _conclude(job, step)
@@ -114,8 +119,8 @@ def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Pl
                 if actions and history.loss_told(job.before.attempts, job.view.number) is None:
                     # First why, then the end of it: what is left when the operator dies between would not show it.
                     actions, wake = (), 0.0
-                attempts = history.lost(job.status.attempts, job.view.number, lost, stamp(job.now))
-                job = replace(job, status=job.status.model_copy(update={"attempts": attempts}))
+                rules = job.spec.failure_policy.rules
+                job = replace(job, status=history.noted(job.status, job.view.number, lost, rules))
             said = owner.unchanged(job.observed) if verdict is None else _report(job, verdict)
             return replace(said, actions=actions, wake_after=wake)
         case GiveUp(reason, message, actions):
@@ -147,13 +152,15 @@ def _launch(job: _Job, number: int) -> Plan:
         launcher=Launcher.RAY if spec.framework is Framework.RAY else Launcher.TORCH,
         secret_name=store.secret_name,
         suspend=spec.suspend,
+        avoided_nodes=job.status.excluded_nodes,
     )
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
     if not spec.suspend and not queue:
         update |= owner.clock_fields(job.clock.running(stamp(job.now)))
         update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now))
     launched = replace(job, status=job.status.model_copy(update=update))
-    return replace(_report(launched, owner.begun(made)), actions=gang(made, job.settings))
+    actions = (*gang(made, job.settings), *outlived(job.view, number - history.SHOWN + 1))
+    return replace(_report(launched, owner.begun(made)), actions=actions)
 
 
 def _train(job: _Job, step: Running) -> Plan:
@@ -250,10 +257,12 @@ def _bring_up(
     now: datetime,
 ) -> _Job:
     clock = tick(view, before, now)
-    update: dict[str, Any] = {**owner.clock_fields(clock), "attempts": history.attempts(before, view, now)}
+    update: dict[str, Any] = owner.clock_fields(clock)
     if view.number:
         update |= {"attempt": view.number, "restarts": view.number - 1}
-    status = history.with_report(before.model_copy(update=update), observed.report, view.number)
+    # A Job that was deleted for a suspension may be gone before the status says Suspended.
+    suspended = spec.suspend or is_suspended(before.conditions)
+    status = history.brought_up(before.model_copy(update=update), view, observed.report, now, suspended=suspended)
     store = owner.store_of(observed, spec.storage, settings)
     return _Job(observed, spec, before, status, view, clock, store, settings, now)
 

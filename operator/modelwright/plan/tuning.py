@@ -12,6 +12,7 @@ from modelwright.api.tuningsweep import TuningSweepSpec, TuningSweepStatus
 from modelwright.plan import owner, trials, winner
 from modelwright.plan.actions import Action, Apply, Ask, Plan
 from modelwright.plan.attempts import Clock, JobState, View, look, outdated, tick
+from modelwright.plan.budgets import Budget
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
 from modelwright.plan.gang import Gang, Launcher, gang, queue_name
 from modelwright.plan.launch import program
@@ -25,6 +26,8 @@ from modelwright.plan.validation import sentence, status_before
 
 MODULE = "modelwright.runtime.tune"
 _BACKOFF = 5
+_STARTUP_TIMEOUT = 1800
+"""Seconds; the default of TrainingJob."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
 def _next(sweep: _Sweep) -> Plan | Ask:
     rules = Rules(
         suspend=sweep.spec.suspend,
-        max_restarts=sweep.spec.max_restarts,
+        budget=Budget(sweep.spec.max_restarts, spent=sweep.view.number),
         backoff_seconds=_BACKOFF,
+        startup_timeout_seconds=_STARTUP_TIMEOUT,
         active_deadline_seconds=sweep.spec.active_deadline_seconds,
         queue=queue_name(sweep.observed.object),
     )

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from modelwright.api.run import PEER_LOST, TERMINATION_MESSAGE_FILE, Failure
+from modelwright.api.run import PEER_LOST, TERMINATED, TERMINATION_MESSAGE_FILE, Failure
+from modelwright.api.trainingjob import FailureClass
 from modelwright.registry.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -14,6 +15,9 @@ logger = logging.getLogger(__name__)
 _MESSAGE_LIMIT = 1900
 """Bytes. The kubelet reads 4096 of a termination message, and JSON may write a quote or a line break as two."""
 _EXIT_FAILED = 1
+_STEP = "modelwright_step"
+_INFRASTRUCTURE = frozenset({PEER_LOST, TERMINATED, "WorkersMissing", "CheckpointLost"})
+"""Reasons for which no program is to blame."""
 _YIELD_SECONDS = 2.0
 """Longer than torchrun and the kubelet take to notice that a process has died."""
 
@@ -52,6 +56,16 @@ def _rebuild(reason: str, message: str, retryable: bool, exit_code: int) -> RunE
 
 def explain(error: BaseException) -> Failure:
     """Return the failure that an exception stands for; what nobody foresaw may be retried."""
+    failure = _failure(error)
+    return failure.model_copy(update={"failure_class": _class_of(error, failure), "step": getattr(error, _STEP, None)})
+
+
+def at_step(error: Exception, step: int) -> None:
+    """Note on an error the step at which it happened: the same error at the same step is not worth a third attempt."""
+    setattr(error, _STEP, step)
+
+
+def _failure(error: BaseException) -> Failure:
     if isinstance(error, RunError):
         return shortened(error.reason, error.message, retryable=error.retryable)
     if isinstance(error, StoreError):
@@ -59,6 +73,14 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, MemoryError):
         return shortened("OutOfMemory", "The process ran out of memory: raise workers.resources", retryable=True)
     return shortened("TrainingError", f"{type(error).__name__}: {error}", retryable=True)
+
+
+def _class_of(error: BaseException, failure: Failure) -> FailureClass:
+    if isinstance(error, StoreError) or failure.reason in _INFRASTRUCTURE:
+        return FailureClass.INFRASTRUCTURE
+    if isinstance(error, MemoryError):
+        return FailureClass.OUT_OF_MEMORY
+    return FailureClass.DATA_ERROR if isinstance(error, DataError) else FailureClass.APPLICATION_ERROR
 
 
 def write_failure(failure: Failure, path: Path | None = None) -> None:

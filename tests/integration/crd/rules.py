@@ -58,6 +58,12 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "model.promotion.metric is a metric of another task: Classification has accuracy, precision, recall, f1, roc_auc, "
     "log_loss; Regression has mae, rmse, r2": {"model": {"promotion": {"metric": "mae"}}},
     # parts of it
+    "a failure rule needs exitCodes or message": {"restart": False, "message": None},
+    "a failure rule does nothing: give failureClass, restart or excludeNode": {
+        "message": "NCCL",
+        "failureClass": None,
+        "restart": None,
+    },
     "an env entry takes value or valueFrom, not both": {
         "name": "A",
         "value": "x",

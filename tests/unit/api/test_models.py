@@ -79,7 +79,8 @@ def test_a_value_cannot_be_changed() -> None:
 
 def test_what_is_unset_is_not_written() -> None:
     assert "recipe" not in TrainingJobSpec().document()
-    assert TrainingJobSpec().document()["failurePolicy"] == {"maxRestarts": 3, "backoffSeconds": 5}
+    assert TrainingJobSpec().document()["checkpoint"] == {"everySeconds": 30, "keep": 2}
+    assert "maxRestarts" not in TrainingJobSpec().document()["failurePolicy"]
 
 
 @pytest.mark.parametrize("name", [*CLASSIFICATION_METRICS, *REGRESSION_METRICS])

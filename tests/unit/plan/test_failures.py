@@ -1,13 +1,17 @@
 """Why a gang was lost, as its pods tell it."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from modelwright.api.trainingjob import FailureClass
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason
-from modelwright.plan.failures import Cause, Loss, Trouble, classify, trouble
+from modelwright.plan.failures import Cause, Loss, classify, likelier
+from modelwright.plan.startup import Trouble, trouble
+from modelwright.plan.times import parse, stamp
 
 
 def pod(index: int = 0, phase: str = "Failed", at: str = "2026-11-23T10:00:00Z", **status: Any) -> Object:
@@ -45,6 +49,14 @@ def disrupted(reason: str) -> dict[str, Any]:
         (disrupted("EvictionByEvictionAPI"), Cause.EVICTED, "was evicted"),
         (disrupted("SomethingNew"), Cause.EVICTED, "was evicted"),
         ({"ended": said("PeerLost", retryable=True)}, "PeerLost", "because"),
+        ({"reason": "Terminated"}, Cause.NODE_SHUTDOWN, "its node was shut down"),
+        (
+            {"reason": "UnexpectedAdmissionError", "message": "Pod was rejected: no healthy devices"},
+            Cause.NODE_REFUSED,
+            "was refused by its node: Pod was rejected: no healthy devices",
+        ),
+        ({"ended": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}, Cause.NODE_LOST, "its node lost track"),
+        ({"ended": {"exitCode": 255, "reason": "Unknown"}}, Cause.NODE_LOST, "its node lost track"),
         ({}, Cause.WORKER_FAILED, "failed"),
     ],
 )
@@ -58,7 +70,8 @@ def test_each_way_to_fail_has_its_name_and_its_worker(status: dict[str, Any], ca
 
 def test_what_a_new_attempt_cannot_cure_is_not_retried() -> None:
     loss = classify([pod(ended=said("DataInvalid", retryable=False))])
-    assert loss == Loss("DataInvalid", "pod a-1-0 (worker 0): because", retryable=False)
+    assert (loss.reason, loss.message, loss.retryable) == ("DataInvalid", "pod a-1-0 (worker 0): because", False)
+    assert loss.failure_class is FailureClass.DATA_ERROR
 
 
 def test_the_root_is_believed_before_those_that_it_took_along() -> None:
@@ -78,6 +91,47 @@ def test_among_equals_the_first_to_fail_counts() -> None:
     assert "(worker 2)" in classify([second, first]).message
 
 
+def deleted(index: int, asked: str, at: str, grace: int = 30, **ended: Any) -> Object:
+    found = pod(index, at=at, ended={"exitCode": 143, **ended})
+    end = stamp(parse(asked) + timedelta(seconds=grace))
+    found["metadata"] |= {"deletionTimestamp": end, "deletionGracePeriodSeconds": grace}
+    return found
+
+
+def test_a_program_that_was_told_to_leave_with_its_pod_has_made_no_error() -> None:
+    first = deleted(1, "2026-11-23T10:00:00Z", "2026-11-23T10:00:09Z")
+    peer = pod(0, at="2026-11-23T10:00:05Z", ended={"exitCode": 1})
+    loss = classify([first, peer], 2)
+    assert (loss.reason, loss.failure_class) == (Cause.POD_DELETED, FailureClass.INFRASTRUCTURE)
+    assert loss.message == "pod a-1-1 (worker 1) was deleted before it ended"
+
+
+@pytest.mark.parametrize("asked", ["2026-11-23T10:00:00Z", "2026-11-23T10:00:01Z"])
+def test_pods_that_are_deleted_because_another_one_broke_are_not_the_root(asked: str) -> None:
+    broken = pod(1, at="2026-11-23T10:00:00Z", ended={"exitCode": 1})
+    assert "(worker 1) exited with code 1" in classify([deleted(0, asked, "2026-11-23T10:00:02Z"), broken], 2).message
+    starved = deleted(0, asked, "2026-11-23T10:00:02Z", reason="OOMKilled")
+    assert classify([starved, broken], 2).reason == Cause.OUT_OF_MEMORY
+
+
+def test_the_container_that_failed_is_heard_and_not_its_side_car() -> None:
+    found = pod(ended={"exitCode": 42, "message": "no"})
+    beside = {"name": "a-proxy", "state": {"terminated": {"exitCode": 0, "message": "bye"}}}
+    found["status"]["containerStatuses"].insert(0, beside)
+    assert "exited with code 42: no" in classify([found]).message
+
+
+def test_the_likelier_root_of_two_that_were_seen_at_different_times() -> None:
+    peer, stopped, gone = (Loss(why, "") for why in ("PeerLost", "Terminated", Cause.POD_DELETED))
+    starved = Loss(Cause.OUT_OF_MEMORY, "", FailureClass.OUT_OF_MEMORY)
+    final = Loss("DataInvalid", "", FailureClass.DATA_ERROR, retryable=False)
+    assert likelier(peer, starved) == likelier(starved, peer) == starved
+    assert likelier(starved, final) == likelier(final, starved) == final
+    assert likelier(gone, peer) == likelier(peer, gone) == peer
+    assert likelier(stopped, gone) == gone, "it was there when it was seen first"
+    assert likelier(peer, Loss("PeerLost", "another")) == peer
+
+
 def test_pods_that_are_gone_were_deleted() -> None:
     assert classify([]).reason == Cause.POD_DELETED
     assert classify([pod(phase="Running")]).reason == Cause.POD_DELETED
@@ -88,7 +142,10 @@ def test_who_may_speak_of_a_peer_is_believed_last(echo: str) -> None:
     told = pod(0, at="2026-11-23T10:00:00Z", ended=said(echo, retryable=True))
     killed = pod(1, at="2026-11-23T10:00:01Z", ended={"exitCode": 1})
     assert classify([told, killed], 2).reason == Cause.WORKER_FAILED
-    assert classify([told], 1).reason == echo
+    loss = classify([told], 1)
+    assert (loss.reason, loss.failure_class) == (echo, FailureClass.INFRASTRUCTURE), (
+        "though an older image gives no class"
+    )
     assert classify([told, pod(1, phase="Running")], 2).reason == echo
 
 

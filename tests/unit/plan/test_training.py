@@ -7,49 +7,21 @@ from typing import Any
 import pytest
 
 from modelwright.api.common import Storage
-from modelwright.api.run import Failure, TrainingReport
+from modelwright.api.run import Failure
 from modelwright.api.trainingjob import Progress
 from modelwright.plan import training
 from modelwright.plan.actions import Apply, Plan
 from modelwright.plan.attempts import attempt_of, finished
-from modelwright.plan.failures import failed
 from modelwright.plan.observed import Observed
+from modelwright.plan.podstatus import failed
 from modelwright.plan.questions import Answer, Question, ReadDocument, ReadLive, SecretExists, Unavailable
-from modelwright.plan.settings import Settings
 from modelwright.plan.times import parse, seconds_between
 from tests.simulation.cluster import Key
 from tests.simulation.nodes import JobController, Kueue, finish
 from tests.simulation.one_job import COMMAND, RECIPE, Simulation
 from tests.simulation.trainer import run_of
 from tests.simulation.world import NAMESPACE, SETTINGS
-
-
-def message(sim: Simulation) -> str:
-    return str(sim.status["conditions"][0]["message"])
-
-
-def running(spec: dict[str, Any] | None = None) -> Simulation:
-    """Return a job whose pods all run, and never end by themselves."""
-    sim = Simulation(spec)
-    sim.world.controllers.remove(sim.trainer)
-    sim.until_pods_run()
-    sim.world.run(2)
-    return sim
-
-
-def with_settings(settings: Settings) -> Simulation:
-    sim = Simulation()
-    sim.world.settings = settings
-    sim.world.crash()
-    sim.world.settle()
-    return sim
-
-
-def report(sim: Simulation, attempt: int = 1, **fields: Any) -> None:
-    uid = sim.world.cluster.objects[sim.key]["metadata"]["uid"]
-    sim.world.operator.report(uid, TrainingReport(attempt=attempt, **fields))
-    # Reports lead to a look every three seconds at most.
-    sim.world.run(4)
+from tests.unit.plan.training_world import message, report, running, with_settings
 
 
 def test_a_recipe_ends_with_its_version() -> None:
@@ -143,53 +115,6 @@ def test_pods_that_cannot_start_are_shown_without_a_hot_loop(deed: str, reason: 
     heal()
     sim.world.settle()
     assert sim.ready == ("True", "Succeeded")
-
-
-def test_a_lost_gang_starts_again_after_a_wait_that_doubles() -> None:
-    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 10, "maxRestarts": 2}})
-    waits = []
-    for _ in range(2):
-        sim.trainer.fail("memory")
-        sim.world.run(3)
-        assert sim.ready == ("False", "Restarting")
-        assert "(worker 0) ran out of memory" in message(sim)
-        failed_at = sim.world.now
-        sim.until_pods_run()
-        waits.append((sim.world.now - failed_at).total_seconds())
-    assert 6 <= waits[0] <= 10 < 16 <= waits[1] <= 20
-    sim.trainer.fail("memory")
-    sim.world.settle()
-    assert sim.ready == ("False", "RestartsExhausted")
-    assert message(sim).startswith("attempt 3 of 3 was the last: pod ")
-    assert [entry["reason"] for entry in sim.status["attempts"]] == ["OutOfMemory"] * 3
-    assert len(sim.world.cluster.of_kind("Job")) == 3, "their pods hold the logs"
-
-
-def test_what_a_restart_cannot_cure_fails_at_once_with_its_own_reason() -> None:
-    sim = running()
-    sim.trainer.fail("final")
-    sim.world.settle()
-    assert sim.ready == ("False", "DataInvalid")
-    assert message(sim).endswith("(worker 0): no column y")
-    assert sim.status["restarts"] == 0
-
-
-def test_a_deleted_job_costs_a_restart() -> None:
-    sim = running()
-    sim.trainer.delete_job()
-    sim.world.settle()
-    assert [entry.get("reason") for entry in sim.status["attempts"]] == ["JobDeleted", None]
-    assert sim.status["restarts"] == 1
-
-
-def test_a_node_that_does_not_answer_is_given_up() -> None:
-    sim = running()
-    sim.trainer.lose_node(1)
-    sim.world.run(60)
-    assert sim.status["restarts"] == 0, "its pod may still come to an end"
-    sim.world.settle()
-    assert sim.status["attempts"][0]["reason"] == "NodeLost"
-    assert (sim.status["attempt"], sim.ready) == (2, ("False", "Training"))
 
 
 def test_a_finished_job_is_never_made_again() -> None:

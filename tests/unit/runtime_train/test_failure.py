@@ -6,7 +6,7 @@ import pytest
 
 from modelwright.api.run import PEER_LOST, Failure
 from modelwright.registry.errors import StoreError
-from modelwright.runtime.failure import DataError, RunError, explain, guarded, write_failure
+from modelwright.runtime.failure import DataError, RunError, at_step, explain, guarded, write_failure
 
 
 def raising(error: BaseException) -> None:
@@ -14,22 +14,30 @@ def raising(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "retryable", "code"),
+    ("error", "reason", "kind", "retryable", "code"),
     [
-        (DataError("ColumnNotFound", "no column x"), "ColumnNotFound", False, 1),
-        (RunError("Terminated", "asked", retryable=True, exit_code=143), "Terminated", True, 143),
-        (StoreError("no bucket", retryable=False), "StorageUnavailable", False, 1),
-        (MemoryError(), "OutOfMemory", True, 1),
-        (KeyError("x"), "TrainingError", True, 1),
+        (DataError("ColumnNotFound", "no column x"), "ColumnNotFound", "DataError", False, 1),
+        (RunError("ThresholdNotMet", "too bad", retryable=False), "ThresholdNotMet", "ApplicationError", False, 1),
+        (RunError("Terminated", "asked", retryable=True, exit_code=143), "Terminated", "Infrastructure", True, 143),
+        (StoreError("no bucket", retryable=False), "StorageUnavailable", "Infrastructure", False, 1),
+        (MemoryError(), "OutOfMemory", "OutOfMemory", True, 1),
+        (KeyError("x"), "TrainingError", "ApplicationError", True, 1),
     ],
 )
 def test_what_went_wrong_is_left_for_kubernetes(
-    tmp_path: Path, error: BaseException, reason: str, retryable: bool, code: int
+    tmp_path: Path, error: BaseException, reason: str, kind: str, retryable: bool, code: int
 ) -> None:
     path = tmp_path / "message"
     assert guarded(lambda: raising(error), path) == code
     written = json.loads(path.read_text())
-    assert (written["reason"], written["retryable"]) == (reason, retryable)
+    assert (written["reason"], written["failureClass"], written["retryable"]) == (reason, kind, retryable)
+
+
+def test_the_step_of_an_error_is_told() -> None:
+    error = ValueError("no")
+    assert explain(error).step is None
+    at_step(error, 120)
+    assert explain(error).step == 120
 
 
 def test_success_leaves_nothing(tmp_path: Path) -> None:

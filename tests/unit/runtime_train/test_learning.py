@@ -9,7 +9,7 @@ import pytest
 
 from modelwright.api.run import TrainingReport
 from modelwright.registry.store import ObjectStore
-from modelwright.runtime.failure import RunError
+from modelwright.runtime.failure import RunError, explain
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train import learning
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
@@ -86,6 +86,21 @@ def train(trainer: Counter, store: ObjectStore, attempt: int = 1) -> tuple[Learn
     surroundings = around(trainer, attempt)
     learnt = learn(trainer, CheckpointStore(store, surroundings.run, "same"), surroundings)
     return learnt, surroundings.reporter.reports  # type: ignore[attr-defined]
+
+
+class Breaking(Counter):
+    """A trainer that cannot make its seventh step."""
+
+    def advance(self, stop: bool = False) -> bool:
+        if self.step == 6:
+            raise ValueError("bad batch")
+        return super().advance(stop)
+
+
+def test_an_error_tells_at_which_step_it_happened() -> None:
+    with pytest.raises(ValueError, match="bad batch") as caught:
+        train(Breaking(), memory_store())
+    assert explain(caught.value).step == 6
 
 
 def test_it_trains_to_the_end_and_saves_on_the_timer_and_last() -> None:

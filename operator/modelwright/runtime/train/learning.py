@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modelwright.api.run import Run, TrainingReport
 from modelwright.api.trainingjob import CheckpointStatus
-from modelwright.runtime.failure import RunError
+from modelwright.runtime.failure import RunError, at_step
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
 from modelwright.runtime.train.progress import Clock
@@ -68,7 +68,11 @@ def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) 
     clock = Clock(trainer, around.now)
     due = _Timers(around)
     while trainer.step < trainer.total_steps:
-        stopping = trainer.advance(around.stop.requested)
+        try:
+            stopping = trainer.advance(around.stop.requested)
+        except Exception as error:
+            at_step(error, trainer.step)
+            raise
         if stopping:
             _save_last(trainer, writer, around.world)
             raise terminated(trainer.step)

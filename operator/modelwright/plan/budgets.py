@@ -1,0 +1,137 @@
+"""How often a gang may start again: what rules make of a loss, and the budget of its class."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from modelwright.api.trainingjob import Attempt, FailureClass, FailureCount, FailurePolicy, FailureRule
+from modelwright.plan.conditions import Reason
+from modelwright.plan.failures import Loss
+
+MOST_NODES = 100
+"""So many nodes are kept away from; older ones are tried again."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What restarts may cost, and what they have cost, the loss in question included."""
+
+    max_restarts: int | None
+    """Of all classes but preemption."""
+    spent: int
+    classes: Mapping[FailureClass, int | None] = field(default_factory=dict)
+    """By class; one that is not here, or None, has no limit of its own."""
+    spent_by_class: Mapping[FailureClass, int] = field(default_factory=dict)
+    repeated_at: int | None = None
+    """The step at which the last two attempts broke with the same error."""
+
+
+def of_policy(policy: FailurePolicy, failures: Iterable[FailureCount], attempts: Sequence[Attempt]) -> Budget:
+    """Return the budget of a TrainingJob, from what its status has counted."""
+    counted = {entry.failure_class: entry.count for entry in failures}
+    budgets = policy.budgets
+    classes = {
+        FailureClass.APPLICATION_ERROR: budgets.application_error,
+        FailureClass.OUT_OF_MEMORY: budgets.out_of_memory,
+        FailureClass.INFRASTRUCTURE: budgets.infrastructure,
+        FailureClass.PREEMPTION: budgets.preemption,
+        FailureClass.STARTUP_TIMEOUT: budgets.startup_timeout,
+        FailureClass.DATA_ERROR: budgets.data_error,
+    }
+    charged = sum(count for kind, count in counted.items() if kind is not FailureClass.PREEMPTION)
+    return Budget(policy.max_restarts, charged, classes, counted, repeated_at(attempts))
+
+
+def exhausted(budget: Budget, loss: Loss, number: int) -> tuple[Reason, str] | None:
+    """Return why the attempt of that number, which was lost, was the last; None: another one may start."""
+    kind = loss.failure_class
+    told = f"attempt {number}: {loss.message}"
+    if budget.repeated_at is not None and kind is FailureClass.APPLICATION_ERROR:
+        where = f"attempts {number - 1} and {number} broke with the same error at step {budget.repeated_at}"
+        return Reason.FAILURE_REPEATED, f"{where}, and the next would too: {told}"
+    limit = budget.classes.get(kind)
+    if limit is not None and budget.spent_by_class.get(kind, 0) > limit:
+        words = f"{_all(limit)} after failures of class {kind}"
+        return Reason.RESTARTS_EXHAUSTED, f"{words if limit else f'class {kind} has no restarts'}: {told}"
+    if kind is FailureClass.PREEMPTION or budget.max_restarts is None or budget.spent <= budget.max_restarts:
+        return None
+    words = _all(budget.max_restarts) if budget.max_restarts else "restarts are not wanted"
+    return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}"
+
+
+def ruled(loss: Loss, rules: Iterable[FailureRule]) -> Loss:
+    """Return a loss as the first rule that fits it sees it."""
+    found = rule_for(loss, rules)
+    if found is None:
+        return loss
+    retryable = loss.retryable if found.restart is None else found.restart
+    return replace(loss, failure_class=found.failure_class or loss.failure_class, retryable=retryable)
+
+
+def rule_for(loss: Loss, rules: Iterable[FailureRule]) -> FailureRule | None:
+    """Return the first rule that fits a loss."""
+    return next((rule for rule in rules if _fits(rule, loss)), None)
+
+
+def counted(failures: Iterable[FailureCount], kinds: Iterable[FailureClass]) -> tuple[FailureCount, ...]:
+    """Return the counts with some losses more, in the order of their classes."""
+    counts = {entry.failure_class: entry.count for entry in failures}
+    for kind in kinds:
+        counts[kind] = counts.get(kind, 0) + 1
+    return tuple(FailureCount(failure_class=kind, count=counts[kind]) for kind in sorted(counts))
+
+
+def excluded(nodes: Sequence[str], lost: Iterable[Loss], rules: Sequence[FailureRule]) -> tuple[str, ...]:
+    """Return the nodes to keep away from, with those of new losses for which a rule says so.
+
+    None where no rule excludes nodes any more.
+    """
+    if not any(rule.exclude_node for rule in rules):
+        # Whoever takes such rules away wants the nodes back.
+        return ()
+    found = list(nodes)
+    for loss in lost:
+        rule = rule_for(loss, rules)
+        if rule is not None and rule.exclude_node and loss.node is not None and loss.node not in found:
+            found.append(loss.node)
+    return tuple(found[-MOST_NODES:])
+
+
+def repeated_at(attempts: Sequence[Attempt]) -> int | None:
+    """Return the step at which the last two attempts broke with the same error; None where they did not.
+
+    Where the step is not known, nothing is concluded: a program that does not report may have got further.
+    """
+    if len(attempts) < 2:
+        return None
+    first, second = attempts[-2:]
+    same = (first.failure_class, first.reason, first.last_step) == (
+        second.failure_class,
+        second.reason,
+        second.last_step,
+    )
+    broke = second.failure_class is FailureClass.APPLICATION_ERROR and second.end_time is not None
+    return second.last_step if same and broke else None
+
+
+def _fits(rule: FailureRule, loss: Loss) -> bool:
+    if rule.exit_codes and loss.exit_code not in rule.exit_codes:
+        return False
+    return rule.message is None or _contains(f"{loss.output}\n{loss.message}", rule.message)
+
+
+def _contains(text: str, pattern: str) -> bool:
+    """Tell whether the parts of a pattern between its `*` occur in a text, in that order.
+
+    Not a regular expression: one that takes for ever would hold up the operator for everybody.
+    """
+    start = 0
+    for part in pattern.split("*"):
+        start = text.find(part, start)
+        if start < 0:
+            return False
+        start += len(part)
+    return True
+
+
+def _all(count: int) -> str:
+    return "the only restart is used up" if count == 1 else f"all {count} restarts are used up"

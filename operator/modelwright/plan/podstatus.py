@@ -1,0 +1,68 @@
+"""What the status of a pod says, in the words that planners use."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from modelwright.plan.actions import Object
+
+INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+
+
+def failed(pod: Object) -> bool:
+    """Tell whether a pod has ended badly."""
+    return bool(status(pod).get("phase") == "Failed")
+
+
+def alive(pod: Object) -> bool:
+    """Tell whether a process of the pod may still run."""
+    return status(pod).get("phase") not in ("Failed", "Succeeded")
+
+
+def running(pod: Object) -> bool:
+    """Tell whether the pod's container runs, or has ended well."""
+    return status(pod).get("phase") in ("Running", "Succeeded")
+
+
+def terminated(pod: Object) -> Object:
+    """Return how the container of a pod ended, rather one that failed than one beside it; empty while none has."""
+    found: list[Object] = [(container.get("state") or {}).get("terminated") or {} for container in containers(pod)]
+    ended = [entry for entry in found if entry]
+    return next((entry for entry in ended if entry.get("exitCode") != 0), ended[0] if ended else {})
+
+
+def condition(pod: Object, kind: str) -> Object:
+    """Return a condition of a pod; empty where it has none of that type."""
+    found: Iterable[Object] = status(pod).get("conditions") or ()
+    return next((entry for entry in found if entry.get("type") == kind), {})
+
+
+def containers(pod: Object) -> Iterable[Object]:
+    """Return the statuses of a pod's containers."""
+    return status(pod).get("containerStatuses") or ()
+
+
+def status(pod: Object) -> dict[str, Any]:
+    """Return the status of a pod; empty before it has one."""
+    return pod.get("status") or {}
+
+
+def name(pod: Object) -> str:
+    """Return the name of a pod."""
+    return str(pod["metadata"]["name"])
+
+
+def who(pod: Object) -> str:
+    """Return `pod a-1-0-x7k2p (worker 0)`."""
+    return f"pod {name(pod)} (worker {index(pod)})"
+
+
+def node(pod: Object) -> str | None:
+    """Return the node of a pod; None before it has one."""
+    found = (pod.get("spec") or {}).get("nodeName")
+    return str(found) if found else None
+
+
+def index(pod: Object) -> str:
+    """Return the completion index of a pod, `?` where nobody says."""
+    meta = pod["metadata"]
+    return str({**(meta.get("annotations") or {}), **(meta.get("labels") or {})}.get(INDEX_ANNOTATION, "?"))

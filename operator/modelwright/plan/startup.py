@@ -1,0 +1,80 @@
+"""What keeps a gang from starting: pods that find no node, or have one and do not begin."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from modelwright.api.trainingjob import FailureClass
+from modelwright.plan import output, podstatus
+from modelwright.plan.actions import Object
+from modelwright.plan.conditions import Reason
+from modelwright.plan.failures import Cause, Loss
+from modelwright.plan.times import seconds_between
+
+_IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why pods that should run do not, though nothing has failed."""
+
+    reason: Reason
+    message: str
+
+
+def trouble(pods: Iterable[Object]) -> Trouble | None:
+    """Return what keeps the first of the pods that wait from starting, if it is something that people must see."""
+    for pod in sorted(pods, key=podstatus.name):
+        if (found := _waiting(pod) or _unscheduled(pod)) is not None:
+            return found
+    return None
+
+
+def timeout(pods: Collection[Object], limit: float, now: datetime) -> tuple[Loss | None, float | None]:
+    """Return the loss of a gang of which a pod had a node for too long without starting.
+
+    Otherwise, the seconds until the next pod would be late; None where all run or wait for a node. `limit` is in
+    seconds.
+    """
+    left: list[float] = []
+    for pod in sorted(pods, key=podstatus.name):
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        scheduled = podstatus.condition(pod, "PodScheduled")
+        since = scheduled.get("lastTransitionTime")
+        if podstatus.status(pod).get("phase") != "Pending" or scheduled.get("status") != "True" or not since:
+            continue
+        wait = limit - seconds_between(str(since), now)
+        if wait <= 0:
+            return _late(pod, limit), None
+        left.append(wait)
+    return None, min(left, default=None)
+
+
+def _late(pod: Object, limit: float) -> Loss:
+    found = _waiting(pod)
+    why = found.message if found else "see its events"
+    message = f"{podstatus.who(pod)} did not start within {limit:g} s on its node: {why}"
+    return Loss(Cause.START_TIMEOUT, message, FailureClass.STARTUP_TIMEOUT, node=podstatus.node(pod))
+
+
+def _waiting(pod: Object) -> Trouble | None:
+    for container in podstatus.containers(pod):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        why, detail = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+        if why in _IMAGE_WAITS:
+            image = container.get("image") or "the image"
+            return Trouble(Reason.IMAGE_PULL_FAILED, f"{image} cannot be pulled: check its name and imagePullSecrets")
+        if why in _CONFIG_WAITS:
+            message = f"pod {podstatus.name(pod)} cannot start: {detail or why}"
+            return Trouble(Reason.CONTAINER_CONFIG_INVALID, message)
+    return None
+
+
+def _unscheduled(pod: Object) -> Trouble | None:
+    found = podstatus.condition(pod, "PodScheduled")
+    if found.get("reason") != "Unschedulable":
+        return None
+    detail = output.read(str(found.get("message") or ""), None).last_line
+    return Trouble(Reason.UNSCHEDULABLE, f"pods find no node: {detail or 'no node has what they ask for'}")

@@ -1,0 +1,76 @@
+"""When a loss is charged, and for which class, when it is not seen at once as it was."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from modelwright.api.trainingjob import Attempt, FailureClass, FailureRule, TrainingJobStatus
+from modelwright.plan import history
+from modelwright.plan.actions import Object
+from modelwright.plan.attempts import View
+from modelwright.plan.failures import Cause, Loss
+
+AT = "2026-11-23T10:00:00Z"
+NOW = datetime(2026, 11, 23, 10, 0, 5, tzinfo=UTC)
+BEGUN = TrainingJobStatus(attempt=1, attempts=(Attempt(number=1, start_time=AT),))
+PEER = Loss("PeerLost", "pod a-1-1 (worker 1): worker 0 is gone", node="node-1", output="link is down")
+MEMORY = {"reason": "OOMKilled", "exitCode": 137, "finishedAt": AT}
+PEER_SAID = {"message": '{"reason": "PeerLost", "message": "worker 0 is gone"}', "exitCode": 1, "finishedAt": AT}
+
+
+def job(condition: str | None = "Failed") -> Object:
+    conditions = [] if condition is None else [{"type": condition, "status": "True", "lastTransitionTime": AT}]
+    metadata = {"name": "a-1", "namespace": "team", "uid": "1", "creationTimestamp": AT}
+    return {"metadata": metadata, "spec": {"completions": 2}, "status": {"conditions": conditions, "startTime": AT}}
+
+
+def pod(index: int, ended: dict[str, Any]) -> Object:
+    labels = {"batch.kubernetes.io/job-completion-index": str(index), "modelwright.dev/attempt": "1"}
+    status = {"phase": "Failed", "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}]}
+    return {"metadata": {"name": f"a-1-{index}", "labels": labels}, "spec": {"nodeName": "node-0"}, "status": status}
+
+
+def brought_up(status: TrainingJobStatus, *pods: Object, job: Object | None) -> TrainingJobStatus:
+    view = View(1, {} if job is None else {1: job}, pods)
+    return history.brought_up(status, view, None, NOW, suspended=False)
+
+
+def charged(status: TrainingJobStatus) -> dict[str, int]:
+    return {str(entry.failure_class): entry.count for entry in status.failures}
+
+
+def test_a_root_that_is_seen_after_what_it_took_along_is_what_is_charged() -> None:
+    noted = history.noted(BEGUN, 1, PEER, ())
+    assert charged(noted) == {}, "the others have not ended"
+    over = brought_up(noted, pod(0, MEMORY), pod(1, PEER_SAID), job=job())
+    assert (over.attempts[0].reason, over.attempts[0].node) == (Cause.OUT_OF_MEMORY, "node-0")
+    assert charged(over) == {"OutOfMemory": 1}
+    assert charged(brought_up(over, job=None)) == {"OutOfMemory": 1}, "once"
+
+
+def test_a_root_whose_pod_is_gone_by_the_end_is_still_what_is_charged() -> None:
+    preempted = Loss(Cause.PREEMPTED, "pod a-1-0 (worker 0) was preempted", FailureClass.PREEMPTION)
+    noted = history.noted(BEGUN, 1, preempted, ())
+    assert history.noted(noted, 1, PEER, ()) == noted
+    over = brought_up(noted, pod(1, PEER_SAID), job=job())
+    assert charged(over) == charged(brought_up(noted, job=None)) == {"Preemption": 1}
+
+
+def test_a_loss_that_was_noted_is_charged_though_the_job_was_suspended_since() -> None:
+    noted = history.noted(BEGUN, 1, PEER, ())
+    assert charged(history.brought_up(noted, View(1, {}, ()), None, NOW, suspended=True)) == {"Infrastructure": 1}
+    assert history.brought_up(BEGUN, View(1, {}, ()), None, NOW, suspended=True) == BEGUN
+
+
+def test_an_attempt_that_vanishes_before_it_began_is_charged_too() -> None:
+    never = TrainingJobStatus(attempt=1)
+    over = brought_up(never, job=None)
+    assert charged(over) == charged(brought_up(over, job=None)) == {"Infrastructure": 1}
+    assert over.attempts[0].reason == Cause.JOB_DELETED
+
+
+def test_a_node_is_kept_away_from_as_soon_as_its_loss_is_noted() -> None:
+    rules = [FailureRule(message="link is down", exclude_node=True)]
+    noted = history.noted(BEGUN, 1, PEER, rules)
+    assert noted.excluded_nodes == ("node-1",)
+    over = history.brought_up(noted, View(1, {}, (), tuple(rules)), None, NOW, suspended=False)
+    assert over.excluded_nodes == ("node-1",)

@@ -1,0 +1,52 @@
+"""Pods that have a node and do not begin."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from modelwright.api.trainingjob import FailureClass
+from modelwright.plan.actions import Object
+from modelwright.plan.startup import timeout
+
+NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+
+
+def pod(index: int = 0, phase: str = "Pending", scheduled: str = "True", **status: Any) -> Object:
+    condition = {"type": "PodScheduled", "status": scheduled, "lastTransitionTime": "2026-11-23T12:00:00Z"}
+    labels = {"batch.kubernetes.io/job-completion-index": str(index)}
+    return {
+        "metadata": {"name": f"a-1-{index}", "labels": labels},
+        "spec": {"nodeName": "node-7"},
+        "status": {"phase": phase, "conditions": [condition], **status},
+    }
+
+
+PULLING = {
+    "containerStatuses": [{"name": "worker", "image": "mine:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]
+}
+
+
+def test_a_pod_that_has_a_node_must_start_in_time() -> None:
+    assert timeout([pod(), pod(1, "Running")], 600, NOON + timedelta(seconds=100)) == (None, 500.0)
+    loss, due = timeout([pod(1, "Running"), pod(**PULLING)], 600, NOON + timedelta(seconds=600))
+    assert loss is not None
+    assert (loss.reason, loss.failure_class, loss.node, due) == (
+        "StartTimeout",
+        FailureClass.STARTUP_TIMEOUT,
+        "node-7",
+        None,
+    )
+    assert loss.message == (
+        "pod a-1-0 (worker 0) did not start within 600 s on its node: "
+        "mine:1 cannot be pulled: check its name and imagePullSecrets"
+    )
+
+
+def test_waiting_for_a_node_is_no_failure_however_long_it_takes() -> None:
+    later = NOON + timedelta(days=3)
+    assert timeout([pod(scheduled="False"), pod(1, "Running"), pod(2, "Failed")], 600, later) == (None, None)
+
+
+def test_a_pod_that_is_on_its_way_out_need_not_start() -> None:
+    leaving = pod()
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-23T12:05:00Z"
+    assert timeout([leaving], 600, NOON + timedelta(seconds=600)) == (None, None)

@@ -1,0 +1,182 @@
+"""What the loss of a gang costs a TrainingJob, one situation at a time."""
+
+from datetime import timedelta
+
+import pytest
+
+from modelwright.api.trainingjob import Progress
+from modelwright.plan import training
+from modelwright.plan.actions import Plan
+from modelwright.plan.attempts import attempt_of
+from modelwright.plan.gang import QUEUE_LABEL
+from modelwright.plan.observed import Observed
+from modelwright.plan.times import stamp
+from tests.simulation.one_job import COMMAND, RECIPE, Simulation
+from tests.simulation.world import SETTINGS
+from tests.unit.plan.training_world import message, report, running
+
+
+def test_a_lost_gang_starts_again_after_a_wait_that_doubles() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 10, "budgets": {"outOfMemory": 2}}})
+    waits = []
+    for _ in range(2):
+        sim.trainer.fail("memory")
+        sim.world.run(3)
+        assert sim.ready == ("False", "Restarting")
+        assert "(worker 0) ran out of memory" in message(sim)
+        failed_at = sim.world.now
+        sim.until_pods_run()
+        waits.append((sim.world.now - failed_at).total_seconds())
+    assert 6 <= waits[0] <= 10 < 16 <= waits[1] <= 20
+    sim.trainer.fail("memory")
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert message(sim).startswith("all 2 restarts are used up after failures of class OutOfMemory: attempt 3: pod ")
+    assert sim.status["failures"] == [{"failureClass": "OutOfMemory", "count": 3}]
+    assert [entry["reason"] for entry in sim.status["attempts"]] == ["OutOfMemory"] * 3
+    assert len(sim.world.cluster.of_kind("Job")) == 3, "their pods hold the logs"
+
+
+def test_what_a_restart_cannot_cure_fails_at_once_with_its_own_reason() -> None:
+    sim = running()
+    sim.trainer.fail("final")
+    sim.world.settle()
+    assert sim.ready == ("False", "DataInvalid")
+    assert message(sim).endswith("(worker 0): no column y")
+    assert sim.status["restarts"] == 0
+
+
+def test_a_program_that_breaks_twice_at_the_same_step_is_not_started_again() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0}})
+    for number in (1, 2):
+        report(sim, number, progress=Progress(step=7))
+        sim.trainer.fail("exit")
+        sim.world.run(8)
+    assert sim.ready == ("False", "FailureRepeated")
+    assert "same error at step 7" in message(sim)
+    assert [entry["lastStep"] for entry in sim.status["attempts"]] == [7, 7]
+
+
+@pytest.mark.parametrize(("ran", "waits"), [(40, (0, 8)), (3, (25, 40))])
+def test_a_preempted_gang_starts_again_for_free_and_at_once_if_it_had_run(ran: int, waits: tuple[int, int]) -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 30, "maxRestarts": 0}})
+    sim.world.run(ran)
+    failed_at = sim.world.now
+    sim.trainer.fail("preempted")
+    sim.until(lambda: sim.status["attempt"] == 2)
+    assert waits[0] <= (sim.world.now - failed_at).total_seconds() <= waits[1]
+    sim.until_attempt_runs(2)
+    assert sim.status["failures"] == [{"failureClass": "Preemption", "count": 1}]
+    assert sim.status["attempts"][0]["failureClass"] == "Preemption"
+
+
+def test_a_job_that_is_preempted_for_ever_leaves_no_more_than_its_newest_jobs() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"budgets": {"preemption": 100}}})
+    for number in range(1, 15):
+        sim.until_attempt_runs(number)
+        sim.trainer.fail("preempted")
+    sim.until_attempt_runs(15)
+    assert sim.status["failures"] == [{"failureClass": "Preemption", "count": 14}]
+    assert sorted(attempt_of(job) for job in sim.world.cluster.of_kind("Job")) == list(range(6, 16))
+
+
+def test_a_rule_keeps_later_attempts_away_from_a_bad_node() -> None:
+    rules = [{"exitCodes": [1], "failureClass": "Infrastructure", "excludeNode": True}]
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0, "rules": rules}})
+    for pod in sim.world.cluster.of_kind("Pod"):
+        sim.world.cluster.update({**pod, "spec": {**pod.get("spec", {}), "nodeName": "node-7"}})
+    sim.trainer.fail("exit")
+    sim.until_attempt_runs(2)
+    assert sim.status["excludedNodes"] == ["node-7"]
+    (attempt, _) = sim.status["attempts"]
+    assert (attempt["failureClass"], attempt["node"]) == ("Infrastructure", "node-7")
+    pod_spec = sim.world.cluster.of_kind("Job")[1]["spec"]["template"]["spec"]
+    (term,) = pod_spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term == {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["node-7"]}]}
+
+
+def test_a_node_is_free_again_when_no_rule_keeps_away_from_nodes_any_more() -> None:
+    rules = [{"exitCodes": [1], "excludeNode": True}]
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0, "rules": rules}})
+    for pod in sim.world.cluster.of_kind("Pod"):
+        sim.world.cluster.update({**pod, "spec": {**pod.get("spec", {}), "nodeName": "node-7"}})
+    sim.trainer.fail("exit")
+    sim.until_attempt_runs(2)
+    sim.world.edit(sim.key, failurePolicy={"rules": None})
+    sim.trainer.fail("exit")
+    sim.until_attempt_runs(3)
+    assert not sim.status.get("excludedNodes")
+    assert "affinity" not in sim.world.cluster.of_kind("Job")[2]["spec"]["template"]["spec"]
+
+
+def test_a_gang_that_started_after_it_was_given_up_goes_all_the_same() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"startupTimeoutSeconds": 60}})
+    job, jobs, pods = (sim.world.cluster.of_kind(kind) for kind in ("TrainingJob", "Job", "Pod"))
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(sim.world.now)}
+    late = [{**pod, "status": {"phase": "Pending", "conditions": [scheduled]}} for pod in pods]
+    now = sim.world.now + timedelta(seconds=60)
+    told = training.plan(Observed(job[0], {"Job": tuple(jobs), "Pod": tuple(late)}), SETTINGS, now)
+    assert isinstance(told, Plan)
+    assert (told.actions, told.wake_after) == ((), 0.0), "first why, then the end of it"
+    job[0]["status"] = told.status
+    gone = training.plan(Observed(job[0], {"Job": tuple(jobs), "Pod": tuple(pods)}), SETTINGS, now)
+    assert isinstance(gone, Plan)
+    assert [type(action).__name__ for action in gone.actions] == ["Delete"]
+
+
+def test_a_queued_job_that_somebody_always_deletes_does_not_go_on_for_ever() -> None:
+    sim = Simulation({**COMMAND, "failurePolicy": {"budgets": {"infrastructure": 2}}}, {QUEUE_LABEL: "gpus"})
+    for _ in range(5):
+        sim.world.run(5)
+        sim.trainer.delete_job()
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert sim.status["failures"] == [{"failureClass": "Infrastructure", "count": 3}]
+
+
+def test_pods_that_do_not_start_on_their_node_cost_a_restart_of_their_class() -> None:
+    sim = Simulation({**RECIPE, "failurePolicy": {"startupTimeoutSeconds": 60, "budgets": {"startupTimeout": 1}}})
+    at = stamp(sim.world.now)
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at}
+    sim.world.kubelets.obstacle = lambda pod: {"conditions": [scheduled]}
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert [entry["reason"] for entry in sim.status["attempts"]] == ["StartTimeout", "StartTimeout"]
+    assert sim.status["failures"] == [{"failureClass": "StartupTimeout", "count": 2}]
+
+
+def test_a_loss_that_no_restart_helps_is_remembered_as_such() -> None:
+    sim = running()
+    sim.trainer.fail("final")
+    sim.world.settle()
+    (attempt,) = sim.status["attempts"]
+    assert (attempt["final"], attempt["failureClass"]) == (True, "DataError")
+
+
+def test_steps_that_were_made_for_nothing_are_counted() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0}})
+    report(sim, 1, progress=Progress(step=120))
+    sim.trainer.fail("evicted")
+    sim.until_attempt_runs(2)
+    report(sim, 2, progress=Progress(step=101), resumed_from_step=100)
+    assert [entry.get("lostSteps") for entry in sim.status["attempts"]] == [20, None]
+
+
+def test_a_deleted_job_costs_a_restart() -> None:
+    sim = running()
+    sim.trainer.delete_job()
+    sim.world.settle()
+    assert [entry.get("reason") for entry in sim.status["attempts"]] == ["JobDeleted", None]
+    assert sim.status["restarts"] == 1
+
+
+def test_a_node_that_does_not_answer_is_given_up() -> None:
+    sim = running()
+    sim.trainer.lose_node(1)
+    sim.world.run(60)
+    assert sim.status["restarts"] == 0, "its pod may still come to an end"
+    sim.world.settle()
+    assert sim.status["attempts"][0]["reason"] == "NodeLost"
+    assert (sim.status["attempt"], sim.ready) == (2, ("False", "Training"))
