@@ -63,7 +63,17 @@ def start_mark(pid: int) -> str | None:
     # The program's name comes second, in parentheses, and may itself hold spaces and parentheses.
     after_name = stat.rpartition(")")[2].split()
     state, start_ticks = after_name[0], after_name[19]
-    return None if state in "ZX" else f"{_BOOT_ID.read_text().strip()}/{start_ticks}"
+    if state in "ZX" and not _other_threads(pid):
+        return None
+    return f"{_BOOT_ID.read_text().strip()}/{start_ticks}"
+
+
+def _other_threads(pid: int) -> int:
+    # A killed program's first thread can be a zombie while others still hold its sockets: it has not ended yet.
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir())) - 1
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 class Supervisor:

@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,20 @@ def test_a_zombie_does_not_run():
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert start_mark(child.pid) is None
     child.wait()
+
+
+def test_a_program_that_only_lost_its_first_thread_still_runs():
+    leaves = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+    child = subprocess.Popen([sys.executable, "-c", leaves + "ctypes.CDLL(None).pthread_exit(None)"])
+    try:
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert start_mark(child.pid) is not None
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_what_runs_as_described_is_left_alone(supervisor):
