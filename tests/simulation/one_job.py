@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modelwright.api.trainingjob import FailurePolicy
+from modelwright.api.failurepolicy import FailurePolicy
 from modelwright.plan import training
 from tests.simulation.chaos import Deed
 from tests.simulation.one_owner import MAX_RESTARTS, OneOwner

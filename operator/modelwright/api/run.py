@@ -9,15 +9,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.schema import AliasName, ApiModel, Count, Metric, S3Uri
-from modelwright.api.trainingjob import (
-    CheckpointStatus,
-    FailureClass,
-    MetricValue,
-    Progress,
-    RegisteredVersion,
-    TrainingJobSpec,
-)
+from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion, TrainingJobSpec
 from modelwright.api.tuningsweep import Trial, TrialCounts, TrialState, TuningSweepSpec
 
 RUN_VARIABLE = "MODELWRIGHT_RUN"

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from modelwright.api.trainingjob import FailureRule
+from modelwright.api.failurepolicy import FailureRule
 from modelwright.plan.actions import Delete, Object, Ref
 from modelwright.plan.gang import job_name
 from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, Observed

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from modelwright.api.trainingjob import Attempt, FailureClass, FailureCount, FailurePolicy, FailureRule
+from modelwright.api.failurepolicy import FailureClass, FailurePolicy, FailureRule
+from modelwright.api.trainingjob import Attempt, FailureCount
 from modelwright.plan.conditions import Reason
 from modelwright.plan.failures import Loss
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED, Failure
-from modelwright.api.trainingjob import FailureClass
 from modelwright.plan import output, podstatus
 from modelwright.plan.actions import Object
 from modelwright.plan.podstatus import failed, who

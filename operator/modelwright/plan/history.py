@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from modelwright.api.failurepolicy import FailureClass, FailureRule
 from modelwright.api.run import TrainingReport
-from modelwright.api.trainingjob import Attempt, FailureClass, FailureRule, TrainingJobStatus
+from modelwright.api.trainingjob import Attempt, TrainingJobStatus
 from modelwright.plan import budgets
 from modelwright.plan.attempts import JobState, View, ended_at, started_at, state_of
 from modelwright.plan.failures import Cause, Loss, likelier

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from modelwright.api.trainingjob import FailureClass
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan import podstatus
 from modelwright.plan.actions import Action, Delete, Patch
 from modelwright.plan.attempts import (

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from modelwright.api.trainingjob import FailureClass
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan import output, podstatus
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED, TERMINATION_MESSAGE_FILE, Failure
-from modelwright.api.trainingjob import FailureClass
 from modelwright.registry.errors import StoreError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelwright.api.trainingjob import Attempt, FailureClass, FailureCount, FailurePolicy, FailureRule
+from modelwright.api.failurepolicy import FailureClass, FailurePolicy, FailureRule
+from modelwright.api.trainingjob import Attempt, FailureCount
 from modelwright.plan.budgets import (
     MOST_NODES,
     Budget,

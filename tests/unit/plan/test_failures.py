@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelwright.api.trainingjob import FailureClass
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason
 from modelwright.plan.failures import Cause, Loss, classify, likelier

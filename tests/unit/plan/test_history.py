@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from modelwright.api.trainingjob import Attempt, FailureClass, FailureRule, TrainingJobStatus
+from modelwright.api.failurepolicy import FailureClass, FailureRule
+from modelwright.api.trainingjob import Attempt, TrainingJobStatus
 from modelwright.plan import history
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import View

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from modelwright.api.trainingjob import FailureClass
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan.actions import Object
 from modelwright.plan.startup import timeout
 
