@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from modelwright.runtime.logs.held import tell
+
 SUPERVISED = [sys.executable, "-m", "modelwright.runtime.logs", "--"]
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 SECRET = "do-not-tell"
@@ -127,6 +129,22 @@ def test_the_end_of_the_log_is_kept_and_the_environment_is_not(s3: Any) -> None:
 def test_a_store_that_is_not_there_costs_neither_output_nor_exit_code() -> None:
     done = supervised("echo out; exit 3", started_by_the_operator(1))
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"reason": "PeerLost", "message": "a Ray worker was lost"}', "Hang"),
+        ('{"reason": "DataInvalid", "message": "no column y"}', "DataInvalid"),
+        ("words", "words"),
+        ("", "Hang"),
+    ],
+)
+def test_a_held_interpreter_explains_a_lost_worker_and_nothing_else(tmp_path: Path, before: str, after: str) -> None:
+    message = tmp_path / "message"
+    message.write_text(before)
+    tell({"0": b"Timeout (0:02:15)!\n"}, lambda data: None, message)
+    assert after in message.read_text()
 
 
 def test_stacks_that_processes_left_are_kept_printed_and_told(s3: Any, tmp_path: Path) -> None:

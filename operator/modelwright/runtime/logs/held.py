@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from modelwright.api.failurepolicy import FailureClass
-from modelwright.api.run import HANG, TERMINATION_MESSAGE_FILE
+from modelwright.api.run import HANG, PEER_LOST, TERMINATION_MESSAGE_FILE, Failure
 from modelwright.runtime.failure import shortened, write_failure
 
 
@@ -16,9 +16,21 @@ def tell(stacks: Mapping[str, bytes], add: Callable[[bytes], None], message_file
         add(shown)
         os.write(2, shown)
     target = message_file or Path(TERMINATION_MESSAGE_FILE)
-    if target.exists() and target.stat().st_size > 0:
+    if _explained(target):
         return
     ranks = ", ".join(stacks)
     said = f"no step in time, and the interpreter was held on rank {ranks}: the log shows where, and stacks/ beside it"
     told = shortened(HANG, said, retryable=True)
     write_failure(told.model_copy(update={"failure_class": FailureClass.HANG}), target)
+
+
+def _explained(file: Path) -> bool:
+    """Tell whether a cause was left already; that somebody was lost, as Ray's driver says, is none."""
+    try:
+        text = file.read_text()
+        return bool(text) and Failure.model_validate_json(text).reason != PEER_LOST
+    except OSError:
+        return False
+    except ValueError:
+        # Words of the program's own.
+        return True
