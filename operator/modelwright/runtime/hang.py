@@ -47,16 +47,17 @@ class Process:
     def end(self, found: Standstill) -> None:
         """Say where this process stands, see that the others have done so, and end it with code 1."""
         text = self._stacks(found)
-        message = f"{_since(found)}{_where(self.thread)}; stacks are at {self._uri}"
-        logger.error("%s", message)
+        said = f"{_since(found)}{_where(self.thread)}"
+        logger.error("%s", said)
         sys.stderr.write(text)
-        told = shortened(HANG, message, retryable=True)
         # Before anything that can take long: the end of another process may tear this one along.
-        write_failure(
-            told.model_copy(update={"failure_class": FailureClass.HANG, "step": found.step}), self.message_file
-        )
+        self._tell(f"{said}; its log has the stacks", found.step)
         wait = min(max(_LEAST_WAIT, _WAIT_SHARE * found.seconds), _MOST_WAIT)
-        keeping = threading.Thread(target=self._keep, args=(text, time.monotonic() + wait), daemon=True)
+
+        def keep() -> None:
+            self._keep(text, lambda: self._tell(f"{said}; stacks are at {self._uri}", found.step), wait)
+
+        keeping = threading.Thread(target=keep, daemon=True)
         keeping.start()
         keeping.join(wait)
         sys.stdout.flush()
@@ -78,12 +79,17 @@ class Process:
             file.seek(0)
             return f"rank {self.rank} of {self.size}: {_since(found)}\n{names}\n\n{file.read()}"
 
-    def _keep(self, text: str, deadline: float) -> None:
+    def _tell(self, message: str, step: int | None) -> None:
+        told = shortened(HANG, message, retryable=True)
+        write_failure(told.model_copy(update={"failure_class": FailureClass.HANG, "step": step}), self.message_file)
+
+    def _keep(self, text: str, kept: Callable[[], None], wait: float) -> None:
         """Write the stacks, and wait for those of the others; storage that is down costs no more than the wait."""
-        run = self.run
+        run, deadline = self.run, time.monotonic() + wait
         try:
             store = self.store() if self.store else open_store(run.storage, read_seconds=5, attempts=2)
             store.write(layout.stack_key(run.namespace, run.uid, run.attempt, self.rank), text.encode())
+            kept()
             while len(store.list(self._prefix)) < self.size and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
         except StoreError as error:

@@ -126,6 +126,23 @@ def test_the_end_of_the_log_is_kept_and_the_environment_is_not(s3: Any) -> None:
     assert SECRET.encode() not in text + done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("run", ["", "[]", "{}", '{"namespace": "a", "uid": "b", "attempt": "x"}'])
+def test_without_a_place_to_keep_anything_the_program_runs_all_the_same(run: str) -> None:
+    assert supervised("exit 3", {**ENV, "MODELWRIGHT_RUN": run}).returncode == 3
+
+
+def test_on_a_full_disk_the_program_runs_all_the_same(tmp_path: Path) -> None:
+    body = """
+import os, tempfile
+def full(**_): raise OSError(28, "No space left on device")
+tempfile.mkdtemp = full
+from modelwright.runtime.logs.main import main
+os._exit(main(["sh", "-c", "exit 3"]))
+"""
+    done = subprocess.run([sys.executable, "-c", body], env=started_by_the_operator(1), check=False, timeout=30)
+    assert done.returncode == 3
+
+
 def test_a_store_that_is_not_there_costs_neither_output_nor_exit_code() -> None:
     done = supervised("echo out; exit 3", started_by_the_operator(1))
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"")

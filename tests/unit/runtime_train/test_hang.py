@@ -82,6 +82,7 @@ def test_it_does_not_wait_for_ever_for_one_that_cannot_write_any(tmp_path: Path)
 def test_storage_that_is_down_does_not_keep_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     failure, left = end(tmp_path, StoreError("no bucket"))
     assert (failure.reason, left) == ("Hang", [1])
+    assert failure.message.endswith("; its log has the stacks")
     assert "could not be kept on S3: no bucket" in caplog.text
 
 

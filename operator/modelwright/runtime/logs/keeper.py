@@ -16,7 +16,7 @@ _LAST_SECONDS = 10.0
 """For the last write, for which the end of the pod waits."""
 
 Put: TypeAlias = Callable[[str, bytes], None]
-"""Writes bytes below a key; raises OSError or ValueError with a sentence."""
+"""Writes bytes below a key; raises OSError, ValueError or ImportError with a sentence."""
 
 
 class Keeper:
@@ -70,7 +70,7 @@ class Keeper:
     def _try(self, key: str, data: bytes) -> bool:
         try:
             self._put(key, data)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             self._tell(error)
             return False
         return True

@@ -27,13 +27,13 @@ def main(arguments: Sequence[str]) -> int:
         return _USAGE_CODE
     try:
         run: dict[str, Any] = json.loads(os.environ[_RUN_VARIABLE])
-        place = (run["namespace"], run["uid"], int(run["attempt"]))
-    except (KeyError, ValueError, TypeError):
-        # Not started by the operator: there is no place to keep anything.
+        place, storage = (run["namespace"], run["uid"], int(run["attempt"])), run["storage"]
+        stacks = tempfile.mkdtemp(prefix="modelwright-stacks-")
+    except (KeyError, ValueError, TypeError, OSError):
+        # Not started by the operator, or on a disk that is full: the program runs all the same.
         return child.run(argv, os.environ, lambda data: None, lambda: None)
-    stacks = tempfile.mkdtemp(prefix="modelwright-stacks-")
     try:
-        return _kept(argv, place, Path(stacks), _put_to(run["storage"]))
+        return _kept(argv, place, Path(stacks), _put_to(storage))
     finally:
         shutil.rmtree(stacks, ignore_errors=True)
 
