@@ -11,6 +11,7 @@ from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
 from e2e.scenarios.waiting import eventually
+from e2e.scenarios.workers import signal_worker
 from e2e.support.models import Models
 from e2e.support.resources import Object, condition, is_ready, reason
 
@@ -21,12 +22,6 @@ _STAGES = ["Starting", "Training", "Evaluating", "Succeeded"]
 _QUIET_SECONDS = 10
 _ONE_OF_TWO = re.compile(r"process \d of 2\b")
 _FILES = {"model.onnx", "weights.safetensors", "signature.json", "metrics.json", "reference.json", "lineage.json"}
-# The worker is the child of torchrun, which is process 1 of the container.
-_KILL_WORKER = """
-import os, signal
-for child in open("/proc/1/task/1/children").read().split():
-    os.kill(int(child), signal.SIGKILL)
-"""
 _ALL_REDUCE = """
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")
@@ -99,7 +94,7 @@ def test_lost_workers_cost_an_attempt_each_and_training_resumes(
 
     second = space.journal.wait(_JOBS, "lost", resumed, timeout=120)
     _, worker = space.gang(second)
-    space.kubectl.run("exec", worker, f"--namespace={space.namespace}", "--", "python", "-c", _KILL_WORKER)
+    signal_worker(space, worker, "SIGKILL")
 
     done = space.journal.wait(_JOBS, "lost", is_ready, timeout=180)
     attempts = done["status"]["attempts"]

@@ -23,6 +23,10 @@ FAILURES: dict[str, dict[str, Any]] = {
     "evicted": {"code": 137, "reason": "Evicted"},
     "preempted": {"code": 143, "reason": "Preempting"},
     "said": {"code": 1, "message": json.dumps({"reason": "PeerLost", "message": "worker 1 is gone"})},
+    "hang": {
+        "code": 1,
+        "message": json.dumps({"reason": "Hang", "message": "no step for 312 s", "failureClass": "Hang", "step": 2}),
+    },
     "final": {
         "code": 1,
         "message": json.dumps({"reason": "DataInvalid", "message": "no column y", "retryable": False}),

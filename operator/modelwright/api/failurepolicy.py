@@ -21,6 +21,8 @@ class FailureClass(StrEnum):
     """The pods had to make room, or their node was taken back."""
     STARTUP_TIMEOUT = "StartupTimeout"
     """A pod had its node and did not start."""
+    HANG = "Hang"
+    """It made no step any more, and did not end either."""
     DATA_ERROR = "DataError"
     """The data or the configuration is wrong."""
 
@@ -42,6 +44,8 @@ class RestartBudgets(ApiModel):
     """After preemptions and nodes that were taken back; no limit when unset, for nobody did anything wrong."""
     startup_timeout: _Restarts = 3
     """After pods that did not start in time."""
+    hang: _Restarts = 3
+    """After attempts that stood still."""
     data_error: _Restarts = 0
     """After errors in the data or the configuration, which do not go away by themselves."""
 

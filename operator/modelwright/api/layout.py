@@ -27,6 +27,26 @@ def checkpoint_prefix(namespace: str, uid: str, step: int | None = None) -> str:
     return f"{run_prefix(namespace, uid)}checkpoints/{below}"
 
 
+def attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
+    """Return the prefix of what is kept of one attempt: logs, and stacks where it hung."""
+    return f"{run_prefix(namespace, uid)}attempts/{attempt}/"
+
+
+def log_key(namespace: str, uid: str, attempt: int, index: str) -> str:
+    """Return the key of the end of a worker's log; `index` is its completion index."""
+    return f"{attempt_prefix(namespace, uid, attempt)}logs/worker-{index}.log"
+
+
+def stacks_prefix(namespace: str, uid: str, attempt: int) -> str:
+    """Return the prefix of the stacks of an attempt that hung, one file a process."""
+    return f"{attempt_prefix(namespace, uid, attempt)}stacks/"
+
+
+def stack_key(namespace: str, uid: str, attempt: int, rank: int | str) -> str:
+    """Return the key of the stacks of all threads of one process."""
+    return f"{stacks_prefix(namespace, uid, attempt)}rank-{rank}.txt"
+
+
 def version_prefix(model: str, version: int | None = None) -> str:
     """Return the prefix of a version's files, or of all versions."""
     below = "" if version is None else f"{version}/"

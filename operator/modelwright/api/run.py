@@ -24,6 +24,8 @@ TOKEN_AUDIENCE = "modelwright"  # noqa: S105 (an audience)
 TERMINATION_MESSAGE_FILE = "/dev/termination-log"
 TERMINATED = "Terminated"
 """The reason in the `Failure` of a process that saved and left because it, or a peer, was asked to."""
+HANG = "Hang"
+"""The reason in the `Failure` of a process that made no step any more."""
 PEER_LOST = "PeerLost"
 """The reason in the `Failure` of a process that died only because another one did: never the root of a loss."""
 

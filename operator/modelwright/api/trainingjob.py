@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from modelwright.api.common import EnvVar, PodSettings, Status, Storage
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
+from modelwright.api.hang import Hang
 from modelwright.api.recipe import Recipe
 from modelwright.api.schema import (
     CLASSIFICATION_METRICS,
@@ -203,6 +204,8 @@ class TrainingJobSpec(ApiModel):
     """Where checkpoints and models are kept; the operator's default when unset."""
     failure_policy: FailurePolicy = FailurePolicy()
     """What is done about failures."""
+    hang: Hang = Hang()
+    """When training that stands still is given up."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0
@@ -266,6 +269,9 @@ class Attempt(ApiModel):
     """The last step that it is known to have made."""
     lost_steps: Count | None = None
     """Steps that the next attempt had to make again."""
+    logs: str | None = None
+    """Where the end of each worker's log is kept, below `logs/`, and below `stacks/` where each process stood in a
+    hang. Unset with a workers.image of your own, whose logs are not kept."""
 
 
 class RegisteredVersion(ApiModel):

@@ -121,6 +121,25 @@ def promote(
         _console.print(f"{alias} of {name} points at version {version}; it came from {came_from}")
 
 
+@app.command()
+def logs(
+    uri: Annotated[str, typer.Argument(help="What status.attempts[].logs of a TrainingJob says: s3://...")],
+    endpoint: Endpoint = None,
+    worker: Annotated[int | None, typer.Option(min=0, help="Of this worker alone.")] = None,
+) -> None:
+    """Print the end of every worker's log of an attempt, and the stacks where it hung, though its pods are gone."""
+    with _store(uri, endpoint) as store:
+        keys = [entry.key for folder in ("logs/", "stacks/") for entry in store.list(folder)]
+        chosen = [key for key in keys if worker is None or key == f"logs/worker-{worker}.log"]
+        if not chosen:
+            _errors.print(f"nothing is kept below {uri}", style="red", markup=False)
+            raise typer.Exit(1)
+        for key in chosen:
+            if len(chosen) > 1:
+                typer.echo(f"==> {key} <==")
+            typer.echo(store.read_bytes(key) or b"")
+
+
 def main() -> None:
     """Run the program."""
     app()
@@ -132,7 +151,7 @@ def _store(storage: str, endpoint: str | None) -> Iterator[ObjectStore]:
     try:
         yield open_store(ResolvedStorage(uri=storage, endpoint=endpoint))
     except ValidationError:
-        _errors.print(f"--storage {storage} is not of the form s3://bucket/prefix", style="red")
+        _errors.print(f"{storage} is not of the form s3://bucket/prefix", style="red")
     except StoreError as error:
         _errors.print(str(error), style="red", markup=False)
     except OSError as error:

@@ -36,6 +36,7 @@ def of_policy(policy: FailurePolicy, failures: Iterable[FailureCount], attempts:
         FailureClass.INFRASTRUCTURE: budgets.infrastructure,
         FailureClass.PREEMPTION: budgets.preemption,
         FailureClass.STARTUP_TIMEOUT: budgets.startup_timeout,
+        FailureClass.HANG: budgets.hang,
         FailureClass.DATA_ERROR: budgets.data_error,
     }
     charged = sum(count for kind, count in counted.items() if kind is not FailureClass.PREEMPTION)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import ValidationError
 
 from modelwright.api.failurepolicy import FailureClass
-from modelwright.api.run import PEER_LOST, TERMINATED, Failure
+from modelwright.api.run import HANG, PEER_LOST, TERMINATED, Failure
 from modelwright.plan import output, podstatus
 from modelwright.plan.actions import Object
 from modelwright.plan.podstatus import failed, who
@@ -32,6 +32,7 @@ class Cause(StrEnum):
     POD_DELETED = "PodDeleted"
     JOB_DELETED = "JobDeleted"
     START_TIMEOUT = "StartTimeout"
+    HANG = HANG
     DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
@@ -60,6 +61,7 @@ _CLASSES: Mapping[Cause, FailureClass] = {
     # A node that is shut down in good order was taken back: spot capacity, an upgrade, a drain by its cloud.
     Cause.NODE_SHUTDOWN: FailureClass.PREEMPTION,
     Cause.START_TIMEOUT: FailureClass.STARTUP_TIMEOUT,
+    Cause.HANG: FailureClass.HANG,
 }
 """What is not here is infrastructure."""
 _DISRUPTIONS = {
@@ -146,9 +148,11 @@ def _loss(pod: Object) -> tuple[int, Loss]:
         return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {hint}")
     if said is not None:
         return _ECHOES.get(said.reason, 3), _told(pod, said)
+    found = _ending(pod)
+    if found.stood_still:
+        return 3, _seen(pod, Cause.HANG, "stood still: its log ends with the stacks of its threads")
     if _is_leaving(pod):
         return 4, _seen(pod, Cause.POD_DELETED, "was deleted before it ended")
-    found = _ending(pod)
     how = "failed" if found.exit_code is None else f"exited with code {found.exit_code}"
     if found.exit_code == _KILLED:
         how = "was killed"

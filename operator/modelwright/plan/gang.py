@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from modelwright.api.common import EnvVar
+from modelwright.api.layout import attempt_prefix
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, TOKEN_AUDIENCE, TOKEN_FILE, Run, report_path
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
 from modelwright.plan.actions import Action, Apply, CreateSecret, Object
-from modelwright.plan.launch import Program, has_gpus, ray_command, torch_command
+from modelwright.plan.launch import LOGGED, Program, has_gpus, ray_command, torch_command
 from modelwright.plan.names import child_name, short_hash
-from modelwright.plan.observed import ATTEMPT_LABEL
+from modelwright.plan.observed import ATTEMPT_LABEL, LOGS_ANNOTATION
 from modelwright.plan.pods import container_settings, env, labels, metadata, pod_settings, security_context, storage_env
 from modelwright.plan.queueing import Queue
 from modelwright.plan.settings import Settings
@@ -108,8 +109,18 @@ def job(spec: Gang, settings: Settings) -> Object:
     }
     if spec.launcher is Launcher.RAY:
         body["successPolicy"] = {"rules": [{"succeededIndexes": "0"}]}
-    name = job_name(spec.owner, spec.run.attempt)
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata(spec.owner, name, extra), "spec": body}
+    meta = metadata(spec.owner, job_name(spec.owner, spec.run.attempt), extra)
+    if (logs := logs_uri(spec)) is not None:
+        meta["annotations"] = {LOGS_ANNOTATION: logs}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": body}
+
+
+def logs_uri(spec: Gang) -> str | None:
+    """Return where the logs of an attempt are kept; None where they are not: an image of the user's may lack that."""
+    if spec.workers.image:
+        return None
+    run = spec.run
+    return f"{run.storage.uri}/{attempt_prefix(run.namespace, run.uid, run.attempt)}"
 
 
 def _life(owner: Object) -> str:
@@ -159,7 +170,7 @@ def _container(spec: Gang, settings: Settings) -> Object:
     return {
         "name": "worker",
         **container_settings(spec.workers, settings.runtime_image),
-        "command": _command(spec),
+        "command": [*(LOGGED if logs_uri(spec) else ()), *_command(spec)],
         "env": _environment(spec, settings),
         "securityContext": security_context(read_only=False),
         "volumeMounts": [

@@ -13,6 +13,7 @@ from modelwright.plan import budgets
 from modelwright.plan.attempts import JobState, View, ended_at, started_at, state_of
 from modelwright.plan.failures import Cause, Loss, likelier
 from modelwright.plan.lifecycle import loss_of
+from modelwright.plan.observed import LOGS_ANNOTATION
 from modelwright.plan.times import stamp
 
 SHOWN = 10
@@ -29,7 +30,7 @@ def brought_up(
     """
     known = {entry.number for entry in before.attempts}
     fresh = [
-        Attempt(number=number, start_time=started)
+        Attempt(number=number, start_time=started, logs=(job["metadata"].get("annotations") or {}).get(LOGS_ANNOTATION))
         for number, job in view.jobs.items()
         if number not in known and (started := started_at(job)) is not None
     ]
@@ -44,9 +45,10 @@ def brought_up(
     return status
 
 
-def begun(entries: Iterable[Attempt], number: int, at: str) -> tuple[Attempt, ...]:
-    """Return the attempts with one that begins now."""
-    return _newest((*(entry for entry in entries if entry.number != number), Attempt(number=number, start_time=at)))
+def begun(entries: Iterable[Attempt], number: int, at: str, logs: str | None) -> tuple[Attempt, ...]:
+    """Return the attempts with one that begins now, and keeps its logs there."""
+    fresh = Attempt(number=number, start_time=at, logs=logs)
+    return _newest((*(entry for entry in entries if entry.number != number), fresh))
 
 
 def with_report(status: TrainingJobStatus, report: object, number: int) -> TrainingJobStatus:

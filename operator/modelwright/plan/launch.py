@@ -6,6 +6,8 @@ from dataclasses import dataclass
 RENDEZVOUS_PORT = 29400
 RAY_PORT = 6379
 GPU = "nvidia.com/gpu"
+LOGGED = ("python", "-m", "modelwright.runtime.logs", "--")
+"""In front of a command: the end of its output is kept on S3. Only our own image is sure to have that."""
 PATIENCE = 1800
 """Seconds that torchrun waits for its peers. Its own 60 s would call a slow image pull of one pod a failure of all."""
 

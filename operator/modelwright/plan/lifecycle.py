@@ -31,6 +31,8 @@ LONGEST_BACKOFF = 300.0
 """Seconds."""
 SETTLE = 5.0
 """Seconds that a failed Job waits for a failed pod to be seen, which is watched apart; then the cause is unknown."""
+HURRY = 10
+"""Seconds for the rest of a gang that stood still to leave."""
 STUCK = 60.0
 """Seconds past the end of its grace period after which a pod is taken for one whose node no longer answers."""
 
@@ -156,7 +158,7 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
         return Hold(_restarting(view, loss), (*others, Delete(target), *stuck), wake, loss)
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
-        return Hold(_restarting(view, loss), others, wake, loss)
+        return Hold(_restarting(view, loss), (*others, *_hurried(view, loss)), wake, loss)
     late, due = _late(view, rules, now, recorded)
     if late is not None:
         loss = ruled(late, view.rules)
@@ -170,6 +172,15 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
         return Hold(None, others, wake)
     resume = (Patch(target, {"spec": {"suspend": False}}),) if held else ()
     return Running((*others, *resume), wake)
+
+
+def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
+    """Return deletes of what is left of a gang that stood still: it has nothing to save, and may not hear that."""
+    if loss.reason != Cause.HANG:
+        return ()
+    left = [pod for pod in view.attempt_pods if alive(pod)]
+    slow = [pod for pod in left if int(pod["metadata"].get("deletionGracePeriodSeconds") or HURRY + 1) > HURRY]
+    return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=HURRY) for pod in slow)
 
 
 def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tuple[Loss | None, float | None]:

@@ -13,6 +13,8 @@ MANAGED_BY = "modelwright"
 OWNER_UID_LABEL = "modelwright.dev/owner-uid"
 """On every child, and on the pods of children: the UID of the object of ours that it belongs to."""
 ATTEMPT_LABEL = "modelwright.dev/attempt"
+LOGS_ANNOTATION = "modelwright.dev/logs"
+"""On the Job of an attempt: where the end of its logs is kept."""
 TRIGGER_ANNOTATION = "modelwright.dev/trigger"
 """On a TrainingJob that nobody applied: why it exists, as in `Run.trigger`."""
 

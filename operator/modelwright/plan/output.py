@@ -8,6 +8,11 @@ _ROOT = re.compile(r"Root Cause.*?exitcode\s*: (-?\d{1,5})\b", re.DOTALL)
 _RULED_LINE = re.compile(r"^[=\-_*#]+$")
 # When it was said is not part of what was said: the same end in two attempts is told in the same words.
 _TIME = re.compile(r"^\[?(\d{4}-\d{2}-\d{2}[T ])?\d{2}:\d{2}:\d{2}([.,]\d+)?(Z|[+-]\d{2}:?\d{2})?\]?:?\s+")
+_STOOD_STILL = re.compile(
+    r"^Timeout \(\d+:\d\d:\d\d[^)\n]*\)!\n(?:(?:(?:Current )?[Tt]hread |  File |  \.\.\.|  <)[^\n]*\n|\n)*\Z",
+    re.MULTILINE,
+)
+"""What Python's faulthandler prints when its time is up, where nothing comes after it."""
 _SIGNALLED = 128
 _LINE = 300
 
@@ -20,16 +25,24 @@ class Output:
     """The program's own, as long as a message may quote it; empty where it said nothing."""
     exit_code: int | None
     """The program's own where torchrun tells it, whose code is always 1; 128 and more for a signal, as in a shell."""
+    stood_still: bool = False
+    """Its last words are the stacks that Python's faulthandler prints for a program that is late."""
 
 
 def read(text: str, exit_code: int | None) -> Output:
     """Return what a text, the end of a container's log, tells of a container that ended with a code."""
     noise = _FAILED.search(text)
     if noise is None:
-        return Output(_last_line(text), exit_code)
+        return Output(_last_line(text), exit_code, _stood_still(text))
     root = _ROOT.search(text, noise.end()) or noise
     code = int(root[1])
-    return Output(_last_line(text[: noise.start()]), code if code >= 0 else _SIGNALLED - code)
+    own = text[: noise.start()]
+    return Output(_last_line(own), code if code >= 0 else _SIGNALLED - code, _stood_still(own))
+
+
+def _stood_still(text: str) -> bool:
+    # Most outputs have no such word, and need no look at every line.
+    return "Timeout (" in text and _STOOD_STILL.search(text.rstrip() + "\n") is not None
 
 
 def _last_line(text: str) -> str:

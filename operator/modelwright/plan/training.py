@@ -28,7 +28,7 @@ from modelwright.plan.attempts import (
 )
 from modelwright.plan.budgets import of_policy
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
-from modelwright.plan.gang import Gang, Launcher, gang
+from modelwright.plan.gang import Gang, Launcher, gang, logs_uri
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
     Completed,
@@ -160,7 +160,7 @@ def _launch(job: _Job, number: int) -> Plan:
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
     if not spec.suspend and queue is None:
         update |= owner.clock_fields(job.clock.running(stamp(job.now)))
-        update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now))
+        update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now), logs_uri(made))
     launched = replace(job, status=job.status.model_copy(update=update))
     actions = (*gang(made, job.settings), *outlived(job.view, number - history.SHOWN + 1))
     return replace(_report(launched, owner.begun(made)), actions=actions)

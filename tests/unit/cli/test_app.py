@@ -134,3 +134,24 @@ def test_a_storage_that_is_no_uri_is_one_sentence() -> None:
     answer = CliRunner().invoke(app, ["models", "--storage", "bucket/base"])
     assert answer.exit_code == 1
     assert "is not of the form s3://bucket/prefix" in answer.output.replace("\n", "")
+
+
+def test_logs_of_an_attempt_are_printed_with_the_stacks_where_it_hung(store: ObjectStore) -> None:
+    for key, text in {"logs/worker-1.log": b"two", "logs/worker-0.log": b"one\n", "stacks/rank-0.txt": b"here"}.items():
+        store.write(key, text)
+    answer = CliRunner().invoke(app, ["logs", "s3://bucket/base"])
+    assert answer.exit_code == 0
+    assert answer.output.split("\n")[:-1] == [
+        *("==> logs/worker-0.log <==", "one", ""),
+        *("==> logs/worker-1.log <==", "two"),
+        *("==> stacks/rank-0.txt <==", "here"),
+    ]
+    assert CliRunner().invoke(app, ["logs", "s3://bucket/base", "--worker", "1"]).output == "two\n"
+
+
+@pytest.mark.parametrize("words", [["s3://bucket/base"], ["s3://bucket/base", "--worker", "0"], ["nonsense"]])
+def test_where_no_logs_are_it_is_said(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelwright.cli.app.open_store", lambda _: memory_store(FakeS3()))
+    answer = CliRunner().invoke(app, ["logs", *words])
+    assert answer.exit_code == 1
+    assert words[0] in answer.output

@@ -155,6 +155,38 @@ def test_a_gang_that_was_asked_to_stop_lost_the_pod_that_is_missing() -> None:
     assert classify([cut_off], 2).reason == "PeerLost"
 
 
+HUNG = {"message": json.dumps({"reason": "Hang", "message": "no step", "failureClass": "Hang", "step": 7})}
+STACKS = {"message": 'Timeout (0:05:12)!\nThread 0x1 (most recent call first):\n  File "a.py", line 7 in step\n'}
+
+
+@pytest.mark.parametrize("hung", [HUNG, STACKS])
+@pytest.mark.parametrize(
+    "other",
+    [
+        said("PeerLost", retryable=True),
+        said("Terminated", retryable=True),
+        {"exitCode": 143},
+        {"exitCode": 137},
+        {"exitCode": 1, "message": "ValueError: x"},
+    ],
+)
+def test_a_hang_is_believed_before_what_it_does_to_others(hung: dict[str, str], other: dict[str, Any]) -> None:
+    early = pod(1, at="2026-11-23T09:59:59Z", ended=other)
+    loss = classify([early, pod(0, ended=hung)], 2)
+    assert (loss.reason, loss.failure_class, loss.retryable) == (Cause.HANG, FailureClass.HANG, True)
+    assert "(worker 0)" in loss.message
+    earlier = classify([early], 2)
+    assert likelier(earlier, loss) == loss
+    assert likelier(loss, earlier) == loss
+
+
+@pytest.mark.parametrize("root", [disrupted("DeletionByTaintManager"), {"ended": {"reason": "OOMKilled"}}])
+def test_who_stood_still_for_a_lost_node_or_a_killed_process_did_not_hang(root: dict[str, Any]) -> None:
+    loss = classify([pod(0, ended=HUNG), pod(1, **root)], 2)
+    assert loss.failure_class is not FailureClass.HANG
+    assert "(worker 1)" in loss.message
+
+
 def test_a_long_line_is_cut() -> None:
     assert len(classify([pod(ended={"message": "x" * 5000})]).message) < 400
 

@@ -17,7 +17,7 @@ from modelwright.api.run import ResolvedStorage, Run
 from modelwright.api.trainingjob import TrainingJobSpec
 from modelwright.plan.actions import Apply, CreateSecret, Object
 from modelwright.plan.gang import Gang, Launcher, gang, job_name, service_name, token_secret_name
-from modelwright.plan.launch import program
+from modelwright.plan.launch import LOGGED, program
 from modelwright.plan.queueing import queue_of
 from modelwright.plan.quotas import Quota
 from modelwright.plan.settings import Settings
@@ -72,6 +72,13 @@ def pod_of(actions: tuple[Any, ...]) -> Object:
 def container_of(actions: tuple[Any, ...]) -> Object:
     (found,) = pod_of(actions)["containers"]
     return dict(found)
+
+
+def command_of(actions: tuple[Any, ...]) -> list[str]:
+    """Return the command of a container behind what keeps its log."""
+    command: list[str] = container_of(actions)["command"]
+    assert tuple(command[: len(LOGGED)]) == LOGGED
+    return command[len(LOGGED) :]
 
 
 def env_of(actions: tuple[Any, ...]) -> dict[str, Any]:
@@ -208,22 +215,33 @@ def test_ray_ends_with_its_driver_and_has_a_token_of_its_own() -> None:
 
 
 def test_one_pod_of_ours_needs_no_launcher() -> None:
-    assert container_of(make(replicas=1))["command"] == ["python", "-m", "modelwright.runtime.train"]
+    assert command_of(make(replicas=1)) == ["python", "-m", "modelwright.runtime.train"]
 
 
 def test_one_pod_of_the_users_runs_under_torchrun() -> None:
-    command = container_of(make(replicas=1, command=["python", "main.py"], args=["--lr", "1"]))["command"]
+    command = command_of(make(replicas=1, command=["python", "main.py"], args=["--lr", "1"]))
     assert command == [
         *("torchrun", "--standalone", "--nproc-per-node=1", "--no-python"),
         *("python", "main.py", "--lr", "1"),
     ]
 
 
+def test_the_end_of_a_log_is_kept_and_the_job_says_where() -> None:
+    found = job_of(make(attempt=3))
+    assert found["metadata"]["annotations"] == {"modelwright.dev/logs": "s3://models/team/runs/team/uid-1/attempts/3/"}
+
+
+def test_a_program_in_an_image_of_the_users_is_left_alone() -> None:
+    actions = make(replicas=1, image="mine:1", command=["python", "main.py"])
+    assert container_of(actions)["command"][0] == "torchrun"
+    assert "annotations" not in job_of(actions)["metadata"]
+
+
 def test_every_gpu_gets_a_process() -> None:
     gpus = {"limits": {"nvidia.com/gpu": 4}}
-    assert "--nproc-per-node=gpu" in container_of(make(resources=gpus))["command"]
-    assert "--nproc-per-node=gpu" in container_of(make(replicas=1, resources=gpus))["command"]
-    assert "--nproc-per-node=1" in container_of(make(resources={"limits": {"nvidia.com/gpu": 0}}))["command"]
+    assert "--nproc-per-node=gpu" in command_of(make(resources=gpus))
+    assert "--nproc-per-node=gpu" in command_of(make(replicas=1, resources=gpus))
+    assert "--nproc-per-node=1" in command_of(make(resources={"limits": {"nvidia.com/gpu": 0}}))
 
 
 @pytest.fixture
@@ -243,7 +261,7 @@ def shell(tmp_path: Path) -> Any:
 
 
 def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
-    command = container_of(make())["command"]
+    command = command_of(make())
     assert "is_host=1," in shell(command, 0)[0]
     (line,) = shell(command, 1)
     assert "is_host=0," in line
@@ -254,12 +272,12 @@ def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
 
 
 def test_the_users_program_runs_in_every_pod_of_torch(shell: Any) -> None:
-    (line,) = shell(container_of(make(command=["python", "a b.py"]))["command"], 1)
+    (line,) = shell(command_of(make(command=["python", "a b.py"])), 1)
     assert line.endswith("--no-python python a b.py")
 
 
 def test_rays_head_starts_the_driver_and_the_others_join(shell: Any) -> None:
-    command = container_of(make(launcher=Launcher.RAY, command=["python", "main.py"]))["command"]
+    command = command_of(make(launcher=Launcher.RAY, command=["python", "main.py"]))
     head, driver = shell(command, 0)
     assert head.startswith("ray start --head --port=6379")
     assert driver == "python main.py"

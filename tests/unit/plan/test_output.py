@@ -42,3 +42,29 @@ Root Cause (first observed failure):
 )
 def test_the_program_is_heard_through_its_launcher(text: str, code: int | None, told: Output) -> None:
     assert read(text, code) == told
+
+
+STACKS = """\
+epoch 3
+Timeout (0:05:12)!
+Thread 0x00007f1b7e8c1f80 (most recent call first):
+  File "/opt/train.py", line 7 in step
+  File "/opt/train.py", line 12 in <module>
+
+Thread 0x00007f1b7e8c2f80 (most recent call first):
+  <no Python frame>
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [STACKS, STACKS.rstrip(), STACKS + TORCHRUN.format(first=1, root=1).split("batch\n")[1]]
+)
+def test_stacks_at_the_end_are_those_of_a_program_that_stood_still(text: str) -> None:
+    assert read(text, 1).stood_still
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Timeout (0:05:12)", STACKS + "\nepoch 4\n", STACKS.partition("!")[2], "TimeoutError: Timeout (0:1)!"]
+)
+def test_a_program_that_spoke_after_its_stacks_did_not_stand_still(text: str) -> None:
+    assert not read(text, 1).stood_still

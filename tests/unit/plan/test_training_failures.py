@@ -6,11 +6,12 @@ import pytest
 
 from modelwright.api.trainingjob import Progress
 from modelwright.plan import training
-from modelwright.plan.actions import Plan
+from modelwright.plan.actions import Delete, Plan
 from modelwright.plan.attempts import attempt_of
 from modelwright.plan.observed import Observed
 from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.times import stamp
+from tests.simulation.nodes import Kueue
 from tests.simulation.one_job import COMMAND, RECIPE, Simulation
 from tests.simulation.world import SETTINGS
 from tests.unit.plan.training_world import message, report, running
@@ -180,3 +181,53 @@ def test_a_node_that_does_not_answer_is_given_up() -> None:
     sim.world.settle()
     assert sim.status["attempts"][0]["reason"] == "NodeLost"
     assert (sim.status["attempt"], sim.ready) == (2, ("False", "Training"))
+
+
+def test_a_gang_that_stood_still_starts_again_within_its_budget_and_says_where_its_logs_are() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0, "budgets": {"hang": 1}}})
+    for number in (1, 2):
+        sim.until_attempt_runs(number)
+        sim.trainer.fail("hang")
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert sim.status["failures"] == [{"failureClass": "Hang", "count": 2}]
+    first, second = sim.status["attempts"]
+    assert (first["reason"], first["failureClass"], first["lastStep"]) == ("Hang", "Hang", 2)
+    uid = sim.world.cluster.objects[sim.key]["metadata"]["uid"]
+    assert first["logs"].endswith(f"/runs/team/{uid}/attempts/1/")
+    assert second["logs"].endswith(f"/runs/team/{uid}/attempts/2/")
+
+
+@pytest.mark.parametrize(("how", "grace"), [("hang", [10]), ("exit", [])])
+def test_who_hangs_still_is_not_waited_for(how: str, grace: list[int]) -> None:
+    sim = running()
+    job, jobs = (sim.world.cluster.of_kind(kind) for kind in ("TrainingJob", "Job"))
+    sim.trainer.fail(how)
+    failed, stopped = sim.world.cluster.of_kind("Pod")
+    failing = {"type": "FailureTarget", "status": "True", "lastTransitionTime": stamp(sim.world.now)}
+    jobs[0]["status"]["conditions"] = [failing]
+    asked = {"deletionTimestamp": stamp(sim.world.now + timedelta(seconds=120)), "deletionGracePeriodSeconds": 120}
+    stopped = {**stopped, "metadata": {**stopped["metadata"], **asked}}
+    seen = Observed(job[0], {"Job": tuple(jobs), "Pod": (failed, stopped)})
+    for _ in range(2):
+        # First why, then the end of it.
+        told = training.plan(seen, SETTINGS, sim.world.now)
+        assert isinstance(told, Plan)
+        job[0]["status"] = told.status
+    deletes = [action for action in told.actions if isinstance(action, Delete)]
+    assert [(action.ref.name, action.grace_seconds) for action in deletes] == [
+        (stopped["metadata"]["name"], seconds) for seconds in grace
+    ]
+
+
+def test_an_attempt_that_kueue_started_says_where_its_logs_are() -> None:
+    sim = Simulation(RECIPE, {QUEUE_LABEL: "gpus"})
+    sim.world.controllers.append(Kueue(sim.world.cluster))
+    sim.until_attempt_runs(1)
+    sim.world.run(3)
+    assert sim.status["attempts"][0]["logs"].endswith("/attempts/1/")
+
+
+def test_an_image_of_the_users_keeps_no_logs() -> None:
+    sim = running(COMMAND)
+    assert "logs" not in sim.status["attempts"][0]

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWri
 from modelwright.runtime.train.learning import Learnt, Surroundings, learn, report
 from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop
 from modelwright.runtime.train.world import World
+from modelwright.runtime.watchdog import Watchdog
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
 
@@ -101,6 +103,35 @@ def test_an_error_tells_at_which_step_it_happened() -> None:
     with pytest.raises(ValueError, match="bad batch") as caught:
         train(Breaking(), memory_store())
     assert explain(caught.value).step == 6
+
+
+class Listening(Watchdog):
+    """A watchdog that writes down what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[int | str] = []
+
+    def beat(self, step: int) -> None:
+        self.told.append(step)
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+@pytest.mark.parametrize(("stop_at", "steps"), [(-1, 20), (7, 8)])
+def test_every_step_is_told_and_nothing_is_watched_after_the_last(
+    stop_at: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, watchdog = Counter(stop_at=stop_at), Listening()
+    surroundings = replace(around(trainer), watchdog=watchdog)
+    monkeypatch.setattr(CheckpointWriter, "wait", lambda writer: watchdog.told.append("saved"))
+    with suppress(RunError):
+        learn(trainer, CheckpointStore(memory_store(), surroundings.run, "same"), surroundings)
+    told = [entry for entry in watchdog.told if isinstance(entry, int)]
+    assert told == list(range(1, steps + 1))
+    last = watchdog.told[watchdog.told.index(steps) :]
+    assert last[:2] == [steps, "closed"], "the last save takes as long as it takes"
 
 
 def test_it_trains_to_the_end_and_saves_on_the_timer_and_last() -> None:

@@ -11,7 +11,7 @@ from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import DataError, RunError
 from modelwright.runtime.train import main
-from modelwright.runtime.train.ray_main import _config_of, _root, _work, scaling_of
+from modelwright.runtime.train.ray_main import _config_of, _root, _torch_config, _work, scaling_of
 from tests.unit.runtime_train.runs import run_of
 
 LOST = RunError(PEER_LOST, "gone", retryable=True)
@@ -72,6 +72,12 @@ def test_beside_other_workers_of_its_pod_a_worker_keeps_its_share(monkeypatch: p
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     _work(config)
     assert seen == ["1"]
+
+
+@pytest.mark.parametrize(("enabled", "seconds"), [(True, 259200), (False, 1800)])
+def test_a_collective_is_more_patient_than_who_watches_for_hangs(enabled: bool, seconds: int) -> None:
+    config = _torch_config(run_of(hang={"enabled": enabled}), use_gpu=False)
+    assert (config.backend, config.timeout_s) == ("gloo", seconds)
 
 
 def test_every_pod_gets_one_worker_and_every_gpu_one() -> None:

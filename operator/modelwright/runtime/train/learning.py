@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelwright.api.run import Run, TrainingReport
 from modelwright.api.trainingjob import CheckpointStatus
@@ -15,6 +15,7 @@ from modelwright.runtime.train.progress import Clock
 from modelwright.runtime.train.stop import Stop, terminated
 from modelwright.runtime.train.trainer import Trainer
 from modelwright.runtime.train.world import World
+from modelwright.runtime.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Surroundings:
     stop: Stop
     reporter: Reporter
     now: Callable[[], float] = time.monotonic
+    watchdog: Watchdog = field(default_factory=Watchdog)
+    """It is told of every step, and watches for no longer than there are some."""
 
 
 def resume(trainer: Trainer, checkpoints: CheckpointStore, world: World) -> int | None:
@@ -73,7 +76,9 @@ def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) 
         except Exception as error:
             at_step(error, trainer.step)
             raise
+        around.watchdog.beat(trainer.step)
         if stopping:
+            around.watchdog.close()
             _save_last(trainer, writer, around.world)
             raise terminated(trainer.step)
         if not around.world.leads:
@@ -84,6 +89,7 @@ def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) 
         # Asked in this order: a timer that is asked starts anew, and a save that has to wait is still due.
         if not writer.busy and due.checkpoint():
             writer.save(trainer.step, trainer.capture())
+    around.watchdog.close()
     if trainer.step > clock.first_step:
         _require_finite(trainer)
         # Saved here too, so that a crash while evaluating costs the evaluation alone.

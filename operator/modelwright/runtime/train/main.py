@@ -16,6 +16,7 @@ from modelwright.registry.probe import require_conditional_writes
 from modelwright.registry.store import ObjectStore, open_store
 from modelwright.registry.versions import find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
+from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
 from modelwright.runtime.train import data, incumbent, package, problem, reference
 from modelwright.runtime.train.answers import GraphModel
@@ -47,9 +48,10 @@ def execute(run: Run) -> None:
     """Do one process's part of a run. Raises `RunError` or `StoreError`."""
     stop = Stop()
     stop.listen()
-    with joined() as world, reporter_from_environment() as reporter:
+    patience = COLLECTIVE_TIMEOUT if run.training.hang.enabled else None
+    with watching(run) as watchdog, joined(patience) as world, reporter_from_environment() as reporter:
         logger.info("process %d of %d", world.rank + 1, world.size)
-        around = Surroundings(run, world, stop, reporter)
+        around = Surroundings(run, world, stop, reporter, watchdog=watchdog)
         store = open_store(run.storage)
         if world.agree(world.leads and finish_registered(store, run)):
             logger.info("this job has registered its version before; nothing is left to do")

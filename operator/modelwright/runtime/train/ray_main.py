@@ -18,6 +18,7 @@ from modelwright.api.run import PEER_LOST, Run
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import RunError
+from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
 from modelwright.runtime.train import main
 
 GPU = "nvidia.com/gpu"
@@ -44,7 +45,7 @@ def fit(run: Run, storage: str) -> None:
     trainer = TorchTrainer(
         _work,
         train_loop_config=_config_of(run),
-        torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
+        torch_config=_torch_config(run, use_gpu=bool(scaling.use_gpu)),
         scaling_config=scaling,
         # A new attempt of the gang is the operator's decision; Ray makes none of its own.
         run_config=RunConfig(
@@ -66,6 +67,13 @@ def scaling_of(run: Run) -> ScalingConfig:
     return ScalingConfig(
         num_workers=workers.replicas, resources_per_worker={"CPU": _SOME_CPU}, placement_strategy="STRICT_SPREAD"
     )
+
+
+def _torch_config(run: Run, *, use_gpu: bool) -> TorchConfig:
+    config = TorchConfig(backend="nccl" if use_gpu else "gloo")
+    if run.training.hang.enabled:
+        config.timeout_s = int(COLLECTIVE_TIMEOUT.total_seconds())
+    return config
 
 
 def _config_of(run: Run) -> dict[str, str]:

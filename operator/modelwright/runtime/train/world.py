@@ -74,8 +74,11 @@ def lost_peers() -> Iterator[None]:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Join the group that torchrun or Ray has prepared in the environment, and leave it in the end."""
+def joined(patience: timedelta | None = None) -> Iterator[World]:
+    """Join the group that torchrun or Ray has prepared in the environment, and leave it in the end.
+
+    `patience`: how long a process waits for another one, where somebody else watches for hangs.
+    """
     if "RANK" not in os.environ:
         yield World(device=_device())
         return
@@ -86,7 +89,7 @@ def joined() -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size(), device)
         return
     with lost_peers():
-        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_COLLECTIVE_TIMEOUT)
+        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=patience or _COLLECTIVE_TIMEOUT)
     yield World(dist.get_rank(), dist.get_world_size(), device)
     # Not after an error: with a peer gone, taking the group down can hang, and the process ends anyway.
     dist.destroy_process_group()
