@@ -4,13 +4,14 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelwright.api.run import Run, TrainingReport
 from modelwright.api.trainingjob import CheckpointStatus
 from modelwright.runtime.failure import RunError, at_step
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
+from modelwright.runtime.train.phases import Phase, Phases
 from modelwright.runtime.train.progress import Clock
 from modelwright.runtime.train.stop import Stop, terminated
 from modelwright.runtime.train.trainer import Trainer
@@ -30,6 +31,7 @@ class Surroundings:
     stop: Stop
     reporter: Reporter
     now: Callable[[], float] = time.monotonic
+    phases: Phases = field(default_factory=Phases)
 
 
 def resume(trainer: Trainer, checkpoints: CheckpointStore, world: World) -> int | None:
@@ -73,32 +75,38 @@ def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) 
         except Exception as error:
             at_step(error, trainer.step)
             raise
+        # After the first step, which makes whatever is made at first use: kernels, connections, caches.
+        around.phases.enter(Phase.TRAINING)
         if stopping:
-            _save_last(trainer, writer, around.world)
+            _save_last(trainer, writer, around)
+            around.reporter.send(report(around, Learnt(clock, writer.last, resumed)))
             raise terminated(trainer.step)
         if not around.world.leads:
             continue
         if due.report():
             _require_finite(trainer)
-            around.reporter.send(report(around.run, Learnt(clock, writer.last, resumed)))
+            around.reporter.send(report(around, Learnt(clock, writer.last, resumed)))
         # Asked in this order: a timer that is asked starts anew, and a save that has to wait is still due.
         if not writer.busy and due.checkpoint():
-            writer.save(trainer.step, trainer.capture())
+            with around.phases.standing_still():
+                writer.save(trainer.step, trainer.capture())
     if trainer.step > clock.first_step:
         _require_finite(trainer)
         # Saved here too, so that a crash while evaluating costs the evaluation alone.
-        _save_last(trainer, writer, around.world)
+        _save_last(trainer, writer, around)
+    around.phases.enter(Phase.EVALUATING)
     return Learnt(clock, writer.last, resumed)
 
 
-def report(run: Run, learnt: Learnt, stage: str = "Training") -> TrainingReport:
+def report(around: Surroundings, learnt: Learnt, stage: str = "Training") -> TrainingReport:
     """Return what the operator is told."""
     return TrainingReport(
-        attempt=run.attempt,
+        attempt=around.run.attempt,
         progress=learnt.clock.progress(),
         checkpoint=learnt.checkpoint,
         resumed_from_step=learnt.resumed_from_step,
         stage=stage,
+        spent=around.phases.spent(),
     )
 
 
@@ -122,10 +130,11 @@ class _Timers:
         return True
 
 
-def _save_last(trainer: Trainer, writer: CheckpointWriter, world: World) -> None:
-    if world.leads:
-        writer.save(trainer.step, trainer.capture())
-        writer.wait()
+def _save_last(trainer: Trainer, writer: CheckpointWriter, around: Surroundings) -> None:
+    if around.world.leads:
+        with around.phases.standing_still():
+            writer.save(trainer.step, trainer.capture())
+            writer.wait()
 
 
 def _require_finite(trainer: Trainer) -> None:
