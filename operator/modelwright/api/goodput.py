@@ -25,6 +25,10 @@ class Bucket(StrEnum):
     SUSPENDED = "suspended"
 
 
+HELD = (Bucket.STARTING, Bucket.TRAINING, Bucket.SAVING, Bucket.EVALUATING, Bucket.LOST, Bucket.OTHER)
+"""Those during which the whole gang has its nodes."""
+
+
 class Spent(ApiModel):
     """What one process has spent its time on so far, in seconds, by its own monotonic clock."""
 
@@ -70,7 +74,7 @@ class BucketSeconds(ApiModel):
     @property
     def held(self) -> int:
         """Those during which the whole gang had its nodes."""
-        return self.starting + self.training + self.saving + self.evaluating + self.lost + self.other
+        return sum(getattr(self, bucket) for bucket in HELD)
 
 
 class AcceleratorHours(ApiModel):

@@ -18,7 +18,7 @@ from modelwright.plan.attempts import JobState, View
 from modelwright.plan.conditions import State, Verdict
 from modelwright.plan.failures import Cause
 from modelwright.plan.observed import Observed
-from modelwright.plan.timeline import Turn, placed_at, ran_at, turns
+from modelwright.plan.timeline import Turn, placed_at, present, ran_at, turns
 from modelwright.plan.times import parse, stamp
 
 _ON_NODES = frozenset({Bucket.STARTING, Bucket.TRAINING, Bucket.EVALUATING})
@@ -49,19 +49,17 @@ def kept(look: Look) -> Goodput | None:
     if before.goodput is not None and _mark(before, history.reason(before)) == _mark(look.after, look.verdict.reason):
         return before.goodput
     book = _opened(look)
-    current = _standing(look)
-    ended = look.after.completion_time is not None
-    now = max(book.at, _seconds(look.after.completion_time) if look.after.completion_time else _epoch(look.now))
+    completion = look.after.completion_time
+    now = max(book.at, _seconds(completion) if completion else _epoch(look.now))
     for turn in turns(look.view, look.after.attempts, look.workers.replicas):
         if book.at < turn.at <= now:
             book.turn(turn)
-    if ended or current not in _ON_NODES or book.attempt != look.view.number:
+    current = _standing(look, book)
+    if completion or current not in _ON_NODES or current is not book.current:
         book.turn(Turn(now, look.after.attempt or 0, current))
     else:
-        if book.current not in _ON_NODES:
-            book.turn(Turn(now, look.view.number, Bucket.STARTING))
         book.account(now)
-    return _written(book, look.workers, ended=ended)
+    return _written(book, look.workers, ended=completion is not None)
 
 
 def accelerators(limits: Mapping[str, Quantity], replicas: int) -> int:
@@ -188,9 +186,9 @@ def _written(book: _Book, workers: Workers, *, ended: bool) -> Goodput:
     )
 
 
-def _standing(look: Look) -> Bucket:
+def _standing(look: Look, book: _Book | None = None) -> Bucket:
     """Return what time goes to from now on."""
-    view, after, before = look.view, look.after, look.before
+    view, after = look.view, look.after
     if look.verdict.state is State.SUSPENDED:
         return Bucket.SUSPENDED
     if (after.attempt or 0) != view.number or not view.number:
@@ -200,11 +198,11 @@ def _standing(look: Look) -> Bucket:
         return Bucket.EVALUATING if entry.reason == Cause.COMPLETED else Bucket.RESTARTING
     if view.state is not JobState.LIVE:
         return Bucket.QUEUED
-    known = before.goodput.current if before.goodput is not None and before.attempt == view.number else None
-    if known in _ON_NODES or placed_at(view.attempt_pods, look.workers.replicas) is not None:
+    if book is not None and book.attempt == view.number and book.current in _ON_NODES:
         # A pod that is gone from view does not put the others off their nodes.
-        return known if known in _ON_NODES and known is not None else Bucket.STARTING
-    return Bucket.QUEUED
+        return book.current
+    placed = placed_at(present(view.attempt_pods), look.workers.replicas)
+    return Bucket.QUEUED if placed is None else Bucket.STARTING
 
 
 def _mark(status: TrainingJobStatus, reason: str | None) -> tuple[object, ...]:

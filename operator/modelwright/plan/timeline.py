@@ -47,9 +47,14 @@ def turns(view: View, attempts: Iterable[Attempt], replicas: int) -> list[Turn]:
 
 def placed_at(pods: Iterable[Object], replicas: int) -> int | None:
     """Return when the last pod of a gang got its node, in seconds since 1970; None while one has none."""
-    times = [_placed(pod) for pod in pods if not pod["metadata"].get("deletionTimestamp")]
-    known = [time for time in times if time is not None]
-    return max(known) if len(known) >= replicas else None
+    newest = {podstatus.index(pod): pod for pod in sorted(pods, key=_age)}
+    times = [time for pod in newest.values() if (time := _placed(pod)) is not None]
+    return max(times) if len(times) >= replicas else None
+
+
+def present(pods: Iterable[Object]) -> list[Object]:
+    """Return the pods that nobody has deleted."""
+    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 
 
 def ran_at(pods: Iterable[Object]) -> int | None:
@@ -76,6 +81,10 @@ def _placed(pod: Object) -> int | None:
     scheduled = podstatus.condition(pod, "PodScheduled")
     since = scheduled.get("lastTransitionTime")
     return _seconds(str(since)) if scheduled.get("status") == "True" and since else None
+
+
+def _age(pod: Object) -> str:
+    return str(pod["metadata"].get("creationTimestamp"))
 
 
 def _seconds(stamp: str) -> int:
