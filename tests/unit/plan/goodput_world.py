@@ -13,6 +13,7 @@ from modelwright.plan.actions import Object
 from modelwright.plan.attempts import View
 from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.goodput import Look
+from modelwright.plan.history import with_report
 from modelwright.plan.observed import Observed
 from modelwright.plan.times import stamp
 
@@ -117,9 +118,7 @@ class History:
 
     def look(self, second: float, reason: str = Reason.TRAINING, *, state: State = State.RECONCILING) -> Goodput:
         """Look at it, and write the status; the progress that was reported is in it, as the planner would have it."""
-        before, after = self.before, self.status
-        if self.report is not None and self.report.progress is not None and self.report.attempt == after.attempt:
-            after = after.model_copy(update={"progress": self.report.progress})
+        before, after = self.before, with_report(self.status, self.report, self.status.attempt or 0)
         now = CREATED + timedelta(seconds=second)
         if reason in (Reason.SUCCEEDED, Reason.FAILED):
             after = after.model_copy(update={"completion_time": stamp(now)})

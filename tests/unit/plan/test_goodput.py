@@ -46,6 +46,9 @@ def test_time_alone_changes_nothing() -> None:
     history = trained()
     told = history.book
     assert [history.look(61), history.look(600), history.look(86400)] == [told] * 3
+    waiting = History()
+    told = waiting.look(5, Reason.QUEUED)
+    assert [waiting.look(6, Reason.QUEUED), waiting.look(86400, Reason.QUEUED)] == [told] * 2
 
 
 def test_steps_that_were_made_before_are_lost_as_they_are_made_again() -> None:
@@ -134,13 +137,39 @@ def test_the_time_of_a_suspension_is_in_no_bucket_and_the_last_word_of_the_old_p
     history.resume(400)
     history.look(400, Reason.STARTING)
     history.place(405, runs=406)
-    history.look(407, Reason.TRAINING)
-    assert history.book.suspended_seconds == 320
+    book = history.look(407, Reason.TRAINING)
+    assert (book.suspended_seconds, book.current) == (320, "starting")
     assert history.spent == {"queued": 25, "starting": 30, "training": 10, "other": 20}
     history.say(410, 30, resumed=10, starting=5, training=10)
     book = history.look(430)
     assert (book.seconds.starting, book.seconds.training) == (45, 20)
     assert book.seconds.total + book.suspended_seconds == 430
+
+
+def test_pods_that_still_leave_do_not_have_the_nodes_of_their_successors() -> None:
+    history = trained()
+    leaving = [*history.pods]
+    history.suspend(80)
+    history.look(80, Reason.SUSPENDED, state=State.SUSPENDED)
+    for pod in leaving:
+        pod["metadata"]["deletionTimestamp"] = at(110)
+    history.pods = leaving
+    history.resume(90)
+    assert history.look(91, Reason.STARTING).current == "queued"
+
+
+def test_steps_up_to_the_one_that_broke_the_program_are_made_again() -> None:
+    history = trained()
+    history.end(80)
+    (entry,) = history.status.attempts
+    # The last report told of step 10, the failure of step 40.
+    history.status = history.status.model_copy(update={"attempts": (entry.model_copy(update={"last_step": 40}),)})
+    history.look(81, Reason.RESTARTING)
+    history.ask(90, 2)
+    history.look(90, Reason.STARTING)
+    history.place(91, 2, runs=92)
+    history.say(93, 60, attempt=2, resumed=0, starting=7, training=60)
+    assert history.look(160).seconds.lost == 40
 
 
 def test_a_queue_that_takes_its_admission_back_is_waited_for() -> None:
@@ -165,9 +194,9 @@ def test_what_a_program_claims_cannot_be_more_than_the_time_there_was() -> None:
 
 def test_a_process_that_is_started_again_in_its_pod_begins_an_account_of_its_own() -> None:
     history = trained()
-    history.say(70, 25, resumed=10, starting=15, training=30)
+    history.say(70, 25, resumed=5, starting=15, training=40)
     history.look(120)
-    assert history.spent == {"queued": 20, "starting": 30 + 30, "training": 40}
+    assert history.spent == {"queued": 20, "starting": 30 + 20, "training": 10 + 30, "lost": 10}
     history.say(28, 99, starting=20, training=90)
     assert history.look(125).seconds == history.book.seconds
     assert history.spent["training"] == 40, "a report that comes late is of a process that is gone"
@@ -236,7 +265,7 @@ def happen(history: History, event: str, second: int, amount: int) -> None:
     if event == "ask" and not live and not (job and job["spec"].get("suspend")):
         history.ask(second, number + 1)
     elif event in ("place", "half placed") and live:
-        history.place(second, number, runs=second + amount % 7, pods=REPLICAS if event == "place" else 1)
+        history.place(second, number, runs=second + amount % 9 - 4, pods=REPLICAS if event == "place" else 1)
     elif event in ("report", "evaluate", "new process") and live:
         tell(history, event, second, amount)
     elif event in ("end", "complete") and live:
