@@ -155,7 +155,7 @@ class Kubelets:
         return {
             "phase": "Running",
             "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
-            "containerStatuses": [{"name": "worker", "state": {"running": {"startedAt": now}}}],
+            "containerStatuses": [{"name": "worker", "restartCount": 0, "state": {"running": {"startedAt": now}}}],
         }
 
     def _end(self, pod: Object) -> None:

@@ -89,8 +89,10 @@ class AcceleratorHours(ApiModel):
 class Counted(ApiModel):
     """How much of the program's own account is in the seconds: nothing is counted twice."""
 
+    attempt: Count
+    """Of which attempt."""
     since: Timestamp
-    """Whose account: the process that started then."""
+    """Of which of its processes: the one that started then."""
     step: Count
     """The last step that it told."""
     training: Count

@@ -99,11 +99,12 @@ class _Book:
         if report is None or spent is None or report.stage == "Starting":
             return
         told, base = _counted(report, spent), self.counted
-        fresh = base is None or spent.since > base.since
+        fresh = base is None or _life(told) > _life(base)
         if base is not None and fresh:
             self.furthest = max(self.furthest, base.step)
         if base is None or fresh:
-            base = Counted(since=spent.since, step=report.resumed_from_step or 0, training=0, saving=0, evaluating=0)
+            nothing = {"training": 0, "saving": 0, "evaluating": 0}
+            base = told.model_copy(update={"step": report.resumed_from_step or 0, **nothing})
         left, parts = end - self.at, dict.fromkeys(_TOLD, 0)
         for bucket in _TOLD:
             parts[bucket] = min(left, max(0, getattr(told, bucket) - getattr(base, bucket)))
@@ -121,11 +122,9 @@ class _Book:
         spent = self.report.spent if self.report is not None and self.report.attempt == self.attempt else None
         if spent is None or self.counted is None:
             return spent
+        life, before = (self.attempt, spent.since), _life(self.counted)
         # What one says that has started no later than the one before is the last word of one that is gone.
-        known = spent.since > self.counted.since or (
-            spent.since == self.counted.since and self.current is not Bucket.STARTING
-        )
-        return spent if known else None
+        return spent if life > before or (life == before and self.current is not Bucket.STARTING) else None
 
     def _divide(self, end: int) -> None:
         """Count the end of a stretch, which no report has told of."""
@@ -213,12 +212,18 @@ def _mark(status: TrainingJobStatus, reason: str | None) -> tuple[object, ...]:
 
 def _counted(report: TrainingReport, spent: Spent) -> Counted:
     return Counted(
+        attempt=report.attempt,
         since=spent.since,
         step=report.progress.step if report.progress is not None else report.resumed_from_step or 0,
         training=round(spent.training),
         saving=round(spent.saving),
         evaluating=round(spent.evaluating),
     )
+
+
+def _life(counted: Counted) -> tuple[int, str]:
+    """Return which process an account is of, such that a later one is greater. Clocks of nodes may differ."""
+    return counted.attempt, counted.since
 
 
 def _repeated(first: int, last: int, furthest: int) -> float:

@@ -192,6 +192,17 @@ def test_what_a_program_claims_cannot_be_more_than_the_time_there_was() -> None:
     assert history.look(90).seconds == book.seconds, "an account that falls adds nothing"
 
 
+def test_the_clock_of_another_node_may_be_late() -> None:
+    history = trained()
+    history.end(70)
+    history.look(71, Reason.RESTARTING)
+    history.ask(80, 2)
+    history.look(80, Reason.STARTING)
+    history.place(81, 2, runs=82)
+    history.say(0, 30, attempt=2, resumed=10, starting=5, training=20)
+    assert history.look(110).seconds.training == 30
+
+
 def test_a_process_that_is_started_again_in_its_pod_begins_an_account_of_its_own() -> None:
     history = trained()
     history.say(70, 25, resumed=5, starting=15, training=40)
