@@ -81,7 +81,9 @@ def target() -> Target:
 
 @pytest.fixture(scope="session")
 def installation(request: pytest.FixtureRequest, target: Target) -> Installation:
-    installation = Installation(target, _PREFIX)
+    # Only for the file of that name: everybody else finds room.
+    quota = {"name": "e2e", "namespaces": [_namespace_of("test_queueing")], "resources": {"cpu": "200m"}}
+    installation = Installation(target, _PREFIX, {"quotas": [quota]})
     modules = {item.module.__name__ for item in request.session.items if isinstance(item, pytest.Function)}
     # What failed in an earlier run was kept to look around; its pods take a while to go.
     installation.discard_namespaces([_GANG, *sorted(map(_namespace_of, modules))])

@@ -2,8 +2,8 @@
 
 import secrets
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -32,6 +32,8 @@ class Installation:
     target: Target
     prefix: str
     """The part of the bucket that is ours."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the chart beside those that every installation here has."""
 
     @property
     def bucket(self) -> Bucket:
@@ -43,7 +45,7 @@ class Installation:
         """Install or upgrade the chart, and wait until it is ready; missing namespaces are made."""
         self._ensure_namespaces(_WITH_STORAGE)
         self._ensure_alert_token()
-        values = self._values() | overrides
+        values = {**self._values(), **self.more, **overrides}
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump(values, file)
             file.flush()

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import condition_time, finished
-from modelwright.plan.gang import QUEUE_LABEL
 from modelwright.plan.podstatus import INDEX_ANNOTATION
+from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.times import stamp
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of
 

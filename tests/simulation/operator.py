@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from modelwright.api.run import SweepReport, TrainingReport
 from modelwright.kube.act import Hands
+from modelwright.kube.admission import Admission
 from modelwright.kube.answers import Answers
 from modelwright.kube.events import EventPoster
 from modelwright.kube.inbox import Inbox
@@ -68,11 +69,12 @@ class Operator:
         stores = Stores(client, lambda _: False, lambda *_: OperatorStore(stage.bucket, pen), clock)
         self._events = EventPoster(client, _METERS, "simulated", clock, now)
         self._inbox = Inbox(self._queue.add, clock)
+        hands = Hands(client, self._views, stores, now)
         parts = Parts(
             client=client,
             objects=self._views,
             answers=Answers(client, self._views, stores),
-            hands=Hands(client, self._views, stores, now),
+            hands=hands,
             events=self._events,
             inbox=self._inbox,
             watches=self._watches,
@@ -80,6 +82,7 @@ class Operator:
         )
         planners = {kind: self._checked(planner) for kind, planner in stage.planners.items()}
         self._reconciler = Reconciler(parts, planners, stage.settings, self._queue.add, clock, now)
+        self._admission = Admission(self._views, hands, stage.settings.quotas)
         self._views.begin()
 
     def resync(self) -> None:
@@ -117,6 +120,7 @@ class Operator:
         if batch:
             for key, outcome in _run(self._look_at(batch)):
                 schedule.finish(key, outcome, now)
+        _run(self._admission.decide())
 
     def reconcile(self, key: Key) -> Outcome:
         """Look at one object once."""

@@ -206,6 +206,8 @@ class TrainingJobSpec(ApiModel):
     """What is done about failures."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
+    priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0
+    """Who goes first among those that wait for room in a quota of the operator: the higher, then the older."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
     """The job fails when it has been running for so long, all attempts together. Time suspended does not count."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None

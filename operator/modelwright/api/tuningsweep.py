@@ -197,6 +197,8 @@ class TuningSweepSpec(ApiModel):
     """New attempts after the driver or a pod is lost; finished trials are kept."""
     suspend: bool = False
     """Stop the pods and keep everything; finished trials count when this is false again."""
+    priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0
+    """Who goes first among those that wait for room in a quota of the operator: the higher, then the older."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
     """The sweep ends when it has been running for so long. Time suspended does not count."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None

@@ -14,6 +14,7 @@ from kubernetes.aio.client import Configuration
 from modelwright.api.common import Storage
 from modelwright.kube import auth, errors, trigger
 from modelwright.kube.act import Hands
+from modelwright.kube.admission import Admission
 from modelwright.kube.answers import Answers
 from modelwright.kube.cache import Reflector
 from modelwright.kube.client import Client, load_configuration
@@ -62,11 +63,12 @@ class App:
             for scope in process.scopes
         ]
         self.synced = False
+        hands = Hands(self.client, self.objects, self.stores)
         parts = Parts(
             client=self.client,
             objects=self.objects,
             answers=Answers(self.client, self.objects, self.stores),
-            hands=Hands(self.client, self.objects, self.stores),
+            hands=hands,
             events=self.events,
             inbox=self.inbox,
             watches=self.watches,
@@ -76,6 +78,9 @@ class App:
         self.health = Health(self.queue, self.reflectors, self.rollcall, self.objects)
         self.metrics.collect(self.health.metrics)
         self.metrics.collect(GoodputMetrics(self.objects).metrics)
+        self.admission = Admission(self.objects, hands, process.plans.quotas)
+        self.metrics.collect(self.admission.metrics)
+        self.objects.subscribe(self.admission)
         self.objects.subscribe(Dispatcher(self.objects, self.watches, self.queue))
         self._configuration = configuration
         self._stop = asyncio.Event()
@@ -132,6 +137,7 @@ class App:
         self.synced = True
         log.info("reconciling %d objects", self.queue.schedule.depth())
         self._background(self.rollcall.run(), "roll call")
+        self._background(self.admission.run(), "admission")
         await self._finished(self.queue.run(self.reconciler.reconcile))
 
     async def _finished(self, work: Coroutine[Any, Any, None]) -> bool:

@@ -1,6 +1,7 @@
 """How the process is told what to do: environment variables MODELWRIGHT_*, as the chart sets them."""
 
 import ipaddress
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from modelwright.api.common import Storage
+from modelwright.plan.quantity import amount
+from modelwright.plan.quotas import Quota
 from modelwright.plan.settings import Settings
 from modelwright.plan.validation import sentence
 
@@ -102,7 +105,26 @@ def _plans(given: Mapping[str, str]) -> Settings:
         server_image=_required(given, "SERVER_IMAGE"),
         report_url=given.get("REPORT_URL", "").rstrip("/") or None,
         storage=storage,
+        quotas=_quotas(given.get("QUOTAS", "[]")),
     )
+
+
+def _quotas(text: str) -> tuple[Quota, ...]:
+    wanted = "a list of {name, namespaces, resources} in JSON is wanted, as in the chart's values"
+    try:
+        entries = [
+            Quota(
+                name=str(entry["name"]),
+                resources={str(name): amount(value) for name, value in entry["resources"].items()},
+                namespaces=frozenset(entry.get("namespaces") or ()),
+            )
+            for entry in json.loads(text)
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SettingsError(f"{PREFIX}QUOTAS: {wanted} ({error})") from None
+    if len({quota.name for quota in entries}) < len(entries):
+        raise SettingsError(f"{PREFIX}QUOTAS: two quotas have one name")
+    return tuple(entries)
 
 
 def _required(given: Mapping[str, str], name: str) -> str:

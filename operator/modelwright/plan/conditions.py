@@ -28,6 +28,7 @@ class Reason(StrEnum):
     ROLLING_OUT = "RollingOut"
     # waiting for somebody
     SUSPENDED = "Suspended"
+    QUOTA_TOO_SMALL = "QuotaTooSmall"
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONTAINER_CONFIG_INVALID = "ContainerConfigInvalid"

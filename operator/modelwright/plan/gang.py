@@ -12,10 +12,9 @@ from modelwright.plan.launch import Program, has_gpus, ray_command, torch_comman
 from modelwright.plan.names import child_name, short_hash
 from modelwright.plan.observed import ATTEMPT_LABEL
 from modelwright.plan.pods import container_settings, env, labels, metadata, pod_settings, security_context, storage_env
+from modelwright.plan.queueing import Queue
 from modelwright.plan.settings import Settings
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-"""On an object of ours: the LocalQueue of Kueue that admits its gangs."""
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
 _SAVE_SECONDS = 110
@@ -48,6 +47,8 @@ class Gang:
     suspend: bool
     avoided_nodes: tuple[str, ...] = ()
     """Nodes that no pod of it may run on."""
+    queue: Queue | None = None
+    """What it waits for before its pods start."""
 
 
 def service_name(owner: Object) -> str:
@@ -91,16 +92,15 @@ def service(owner: Object) -> Object:
 def job(spec: Gang, settings: Settings) -> Object:
     """Return the Indexed Job: the first pod that fails fails it, and no pod of it is replaced."""
     number, replicas = str(spec.run.attempt), spec.workers.replicas
-    queue = queue_labels(spec.owner)
-    extra = {ATTEMPT_LABEL: number, **queue}
+    extra = {ATTEMPT_LABEL: number, **(spec.queue.labels if spec.queue else {})}
     body: Object = {
         "completions": replicas,
         "parallelism": replicas,
         "completionMode": "Indexed",
         "backoffLimit": 0,
         "podReplacementPolicy": "Failed",
-        # Kueue starts what it has admitted, and nothing that it has not.
-        "suspend": spec.suspend or bool(queue),
+        # Who keeps the queue starts what it has admitted, and nothing that it has not.
+        "suspend": spec.suspend or spec.queue is not None,
         "template": {
             "metadata": {"labels": {**labels(spec.owner), ATTEMPT_LABEL: number}},
             "spec": _pod(spec, settings),
@@ -110,18 +110,6 @@ def job(spec: Gang, settings: Settings) -> Object:
         body["successPolicy"] = {"rules": [{"succeededIndexes": "0"}]}
     name = job_name(spec.owner, spec.run.attempt)
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata(spec.owner, name, extra), "spec": body}
-
-
-def queue_name(owner: Object) -> str | None:
-    """Return the Kueue queue that an object of ours asks for."""
-    found = (owner["metadata"].get("labels") or {}).get(QUEUE_LABEL)
-    return str(found) if found else None
-
-
-def queue_labels(owner: Object) -> dict[str, str]:
-    """Return the labels that put what an object makes into its queue."""
-    queue = queue_name(owner)
-    return {QUEUE_LABEL: queue} if queue else {}
 
 
 def _life(owner: Object) -> str:

@@ -23,9 +23,9 @@ from modelwright.api.trainingjob import PromotionOutcome
 from modelwright.plan import pods
 from modelwright.plan.actions import Apply, Event, Object
 from modelwright.plan.conditions import find, has_ended
-from modelwright.plan.gang import queue_labels
 from modelwright.plan.names import child_name, short_hash
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Alert
+from modelwright.plan.queueing import queue_labels
 from modelwright.plan.times import parse, stamp
 
 INCIDENT_ANNOTATION = "modelwright.dev/incident"

@@ -23,6 +23,7 @@ from modelwright.plan.budgets import Budget, exhausted, ruled
 from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.failures import Cause, Loss, classify
 from modelwright.plan.podstatus import alive, failed
+from modelwright.plan.queueing import Queue
 from modelwright.plan.startup import timeout
 from modelwright.plan.times import parse, seconds_between
 
@@ -46,8 +47,8 @@ class Rules:
     backoff_seconds: int
     startup_timeout_seconds: int
     active_deadline_seconds: int | None
-    queue: str | None
-    """Kueue's queue, which owns the Job's `suspend`."""
+    queue: Queue | None
+    """Who keeps it owns the Job's `suspend`."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,6 @@ def decide(
     return _live(view, clock, rules, now, recorded)
 
 
-def queued(queue: str) -> Verdict:
-    """Return what is said of a gang that Kueue has not admitted."""
-    return Verdict(State.RECONCILING, Reason.QUEUED, f"waiting for Kueue to admit it from the queue {queue}")
-
-
 def loss_of(view: View) -> Loss:
     """Return why the newest attempt ended badly."""
     if view.job is None:
@@ -147,12 +143,12 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     target, held = ref(job, "batch/v1", "Job"), view.state is JobState.HELD
     others = leftovers(view, keep=view.number)
     if rules.suspend and rules.queue:
-        # Kueue starts again whatever it has admitted; only a Job that is gone stays stopped, and gives its quota back.
+        # A queue starts again whatever it has admitted; only a Job that is gone stays stopped, and gives its room back.
         return _suspended(*others, Delete(target, "Foreground"))
     if rules.suspend:
         return _suspended(*others, *(() if held else (Patch(target, {"spec": {"suspend": True}}),)))
     if held and rules.queue:
-        return Hold(queued(rules.queue), others)
+        return Hold(rules.queue.verdict, others)
     stuck, wake = _stuck(view, now)
     if stuck:
         # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 _FAILED = re.compile(r"^.*torch/distributed/elastic/\S+\] failed \(exitcode: (-?\d{1,5})\)", re.MULTILINE)
 _ROOT = re.compile(r"Root Cause.*?exitcode\s*: (-?\d{1,5})\b", re.DOTALL)
 _RULED_LINE = re.compile(r"^[=\-_*#]+$")
+# When it was said is not part of what was said: the same end in two attempts is told in the same words.
+_TIME = re.compile(r"^\[?(\d{4}-\d{2}-\d{2}[T ])?\d{2}:\d{2}:\d{2}([.,]\d+)?(Z|[+-]\d{2}:?\d{2})?\]?:?\s+")
 _SIGNALLED = 128
 _LINE = 300
 
@@ -31,5 +33,5 @@ def read(text: str, exit_code: int | None) -> Output:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [_TIME.sub("", line.strip()) for line in text.splitlines()]
     return next((line[:_LINE] for line in reversed(lines) if line and not _RULED_LINE.match(line)), "")

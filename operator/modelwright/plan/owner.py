@@ -12,8 +12,8 @@ from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
 from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdated, ref
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.events import on_change
-from modelwright.plan.gang import Gang, queue_name, service
-from modelwright.plan.lifecycle import SUSPENDED, queued
+from modelwright.plan.gang import Gang, service
+from modelwright.plan.lifecycle import SUSPENDED
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import running
 from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
@@ -70,8 +70,7 @@ def begun(made: Gang) -> Verdict:
     """Return what is said of an attempt that was just made."""
     if made.suspend:
         return SUSPENDED
-    queue = queue_name(made.owner)
-    return queued(queue) if queue else _starting(made.run.attempt, made.workers.replicas)
+    return made.queue.verdict if made.queue else _starting(made.run.attempt, made.workers.replicas)
 
 
 def getting_ready(workers: Sequence[Object], number: int, replicas: int) -> Verdict | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from modelwright.api.common import Storage
 from modelwright.api.run import ResolvedStorage
+from modelwright.plan.quotas import Quota
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Settings:
     report_url: str | None = None
     """Base URL of the operator's report endpoint, as pods reach it; None: pods do not report."""
     storage: Storage = field(default_factory=Storage)
+    quotas: tuple[Quota, ...] = ()
+    """What gangs may use together."""
 
     def resolve(self, storage: Storage) -> ResolvedStorage | None:
         """Return a resource's storage with defaults filled in; None when there is no URI anywhere."""

@@ -28,7 +28,7 @@ from modelwright.plan.attempts import (
 )
 from modelwright.plan.budgets import of_policy
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
-from modelwright.plan.gang import Gang, Launcher, gang, queue_name
+from modelwright.plan.gang import Gang, Launcher, gang
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
     Completed,
@@ -43,6 +43,7 @@ from modelwright.plan.lifecycle import (
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.promotion import Candidate, judge, move
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
+from modelwright.plan.queueing import queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
 from modelwright.plan.validation import sentence, status_before
@@ -92,7 +93,7 @@ def _next(job: _Job) -> Plan | Ask:
         backoff_seconds=policy.backoff_seconds,
         startup_timeout_seconds=policy.startup_timeout_seconds,
         active_deadline_seconds=job.spec.active_deadline_seconds,
-        queue=queue_name(job.observed.object),
+        queue=queue_of(job.observed.object, job.spec.workers, job.settings),
     )
     step = decide(
         job.view,
@@ -142,7 +143,8 @@ def _start(job: _Job, number: int) -> Plan | Ask:
 
 
 def _launch(job: _Job, number: int) -> Plan:
-    spec, queue, store = job.spec, queue_name(job.observed.object), job.store
+    spec, store = job.spec, job.store
+    queue = queue_of(job.observed.object, spec.workers, job.settings)
     assert store is not None  # noqa: S101 (an attempt does not start without)
     made = Gang(
         owner=job.observed.object,
@@ -153,9 +155,10 @@ def _launch(job: _Job, number: int) -> Plan:
         secret_name=store.secret_name,
         suspend=spec.suspend,
         avoided_nodes=job.status.excluded_nodes,
+        queue=queue,
     )
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
-    if not spec.suspend and not queue:
+    if not spec.suspend and queue is None:
         update |= owner.clock_fields(job.clock.running(stamp(job.now)))
         update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now))
     launched = replace(job, status=job.status.model_copy(update=update))

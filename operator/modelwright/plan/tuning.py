@@ -14,11 +14,12 @@ from modelwright.plan.actions import Action, Apply, Ask, Plan
 from modelwright.plan.attempts import Clock, JobState, View, look, outdated, tick
 from modelwright.plan.budgets import Budget
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
-from modelwright.plan.gang import Gang, Launcher, gang, queue_name
+from modelwright.plan.gang import Gang, Launcher, gang
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import Completed, GiveUp, Hold, Next, Rules, Running, Start, decide, when_quiet
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
+from modelwright.plan.queueing import queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.sweep_checks import problem
 from modelwright.plan.times import stamp
@@ -77,7 +78,7 @@ def _next(sweep: _Sweep) -> Plan | Ask:
         backoff_seconds=_BACKOFF,
         startup_timeout_seconds=_STARTUP_TIMEOUT,
         active_deadline_seconds=sweep.spec.active_deadline_seconds,
-        queue=queue_name(sweep.observed.object),
+        queue=queue_of(sweep.observed.object, sweep.spec.workers, sweep.settings),
     )
     was_suspended = is_suspended(sweep.before.conditions)
     step = decide(sweep.view, sweep.clock, rules, sweep.now, was_suspended=was_suspended)
@@ -148,7 +149,8 @@ def _start(sweep: _Sweep, number: int) -> Plan | Ask:
 
 
 def _launch(sweep: _Sweep, number: int) -> Plan:
-    spec, queue, store = sweep.spec, queue_name(sweep.observed.object), sweep.store
+    spec, store = sweep.spec, sweep.store
+    queue = queue_of(sweep.observed.object, spec.workers, sweep.settings)
     assert store is not None  # noqa: S101 (nothing starts without)
     made = Gang(
         owner=sweep.observed.object,
@@ -158,9 +160,10 @@ def _launch(sweep: _Sweep, number: int) -> Plan:
         launcher=Launcher.RAY,
         secret_name=store.secret_name,
         suspend=spec.suspend,
+        queue=queue,
     )
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
-    if not spec.suspend and not queue:
+    if not spec.suspend and queue is None:
         update |= owner.clock_fields(sweep.clock.running(stamp(sweep.now)))
     started = replace(sweep, status=sweep.status.model_copy(update=update))
     return replace(_report(started, owner.begun(made)), actions=gang(made, sweep.settings))

@@ -8,10 +8,10 @@ from modelwright.api.tuningsweep import Trial, TuningSweepStatus
 from modelwright.plan import pods
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import has_ended
-from modelwright.plan.gang import queue_labels
 from modelwright.plan.names import child_name
 from modelwright.plan.observed import OWNER_UID_LABEL, TRIGGER_ANNOTATION, Observed
 from modelwright.plan.questions import ReadLive, Unavailable
+from modelwright.plan.queueing import queue_labels
 
 
 @dataclass(frozen=True)

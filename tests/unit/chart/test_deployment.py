@@ -1,12 +1,14 @@
 """The operator's Deployment: what it is told, and what it may not do."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelwright.kube import settings
-from tests.unit.chart.conftest import NAMESPACE, Helm
+from modelwright.plan.quotas import Quota
+from tests.unit.chart.conftest import NAMESPACE, Helm, HelmError
 
 
 def pod(helm: Helm, **values: Any) -> dict[str, Any]:
@@ -166,3 +168,19 @@ def test_names_follow_the_release_and_fit(helm: Helm, release: str, values: dict
     }
     assert names == {name}
     assert len(name) <= 63
+
+
+def test_quotas_reach_the_operator_as_they_are_written(helm: Helm) -> None:
+    values = [{"name": "gpus", "namespaces": ["a", "b"], "resources": {"nvidia.com/gpu": 8, "memory": "1Ti"}}]
+    (quota,) = told(helm, quotas=values).plans.quotas
+    assert quota == Quota("gpus", {"nvidia.com/gpu": Decimal(8), "memory": Decimal(1024**4)}, frozenset({"a", "b"}))
+    assert told(helm).plans.quotas == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": "A b", "resources": {"cpu": 1}}, {"name": "a"}, {"name": "a", "resources": {"cpu": "much"}}],
+)
+def test_a_quota_that_means_nothing_is_refused(helm: Helm, wrong: dict[str, Any]) -> None:
+    with pytest.raises(HelmError, match="quotas"):
+        helm.template(quotas=[wrong])

@@ -44,11 +44,12 @@ class Bench:
         self.events = EventPoster(self.api, self.metrics, "test", self.clock)
         self.seen: list[Observed] = []
         self.planner = planner
+        self.hands = Hands(self.api, self.objects, stores)
         parts = Parts(
             self.api,
             self.objects,
             Answers(self.api, self.objects, stores),
-            Hands(self.api, self.objects, stores),
+            self.hands,
             self.events,
             self.inbox,
             self.watches,

@@ -69,6 +69,14 @@ def test_everything_can_be_set() -> None:
         ("CONCURRENCY", "0", "MODELWRIGHT_CONCURRENCY is '0': a number from 1 to 256 is wanted"),
         ("LOG_FORMAT", "xml", "MODELWRIGHT_LOG_FORMAT is 'xml': one of json, text is wanted"),
         ("LOG_LEVEL", "LOUD", "MODELWRIGHT_LOG_LEVEL is 'LOUD'"),
+        ("QUOTAS", "gpus", "MODELWRIGHT_QUOTAS: a list of {name, namespaces, resources} in JSON is wanted"),
+        ("QUOTAS", '[{"name": "a"}]', "MODELWRIGHT_QUOTAS: a list of {name, namespaces, resources} in JSON is wanted"),
+        ("QUOTAS", '[{"name": "a", "resources": {"cpu": "x"}}]', "MODELWRIGHT_QUOTAS: a list of "),
+        (
+            "QUOTAS",
+            '[{"name": "a", "resources": {}}, {"name": "a", "resources": {}}]',
+            "MODELWRIGHT_QUOTAS: two quotas",
+        ),
         ("POD_IP", "here", "MODELWRIGHT_POD_IP is 'here': an IP address is wanted"),
     ],
 )

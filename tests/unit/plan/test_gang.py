@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from modelwright.api.trainingjob import TrainingJobSpec
 from modelwright.plan.actions import Apply, CreateSecret, Object
 from modelwright.plan.gang import Gang, Launcher, gang, job_name, service_name, token_secret_name
 from modelwright.plan.launch import program
+from modelwright.plan.queueing import queue_of
+from modelwright.plan.quotas import Quota
 from modelwright.plan.settings import Settings
 
 SETTINGS = Settings(
@@ -40,6 +44,7 @@ def make(
     attempt: int = 1,
     *,
     suspend: bool = False,
+    settings: Settings = SETTINGS,
     **workers: Any,
 ) -> tuple[Any, ...]:
     of = of or owner()
@@ -50,7 +55,8 @@ def make(
         namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], attempt=attempt, storage=storage, training=spec
     )
     started = program("modelwright.runtime.train", spec.workers.command, spec.workers.args)
-    return gang(Gang(of, run, spec.workers, started, launcher, "s3", suspend), SETTINGS)
+    queue = queue_of(of, spec.workers, settings)
+    return gang(Gang(of, run, spec.workers, started, launcher, "s3", suspend, queue=queue), settings)
 
 
 def job_of(actions: tuple[Any, ...]) -> Object:
@@ -181,6 +187,13 @@ def test_a_queued_job_waits_for_kueue() -> None:
     found = job_of(make(owner(**{"kueue.x-k8s.io/queue-name": "gpus"})))
     assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
     assert found["spec"]["suspend"] is True
+
+
+def test_a_gang_that_a_quota_counts_waits_for_room() -> None:
+    counted = replace(SETTINGS, quotas=(Quota("cpus", {"cpu": Decimal(8)}),))
+    resources = {"requests": {"cpu": "1"}}
+    assert job_of(make(settings=counted, resources=resources))["spec"]["suspend"] is True
+    assert job_of(make(settings=counted))["spec"]["suspend"] is False
 
 
 def test_ray_ends_with_its_driver_and_has_a_token_of_its_own() -> None:

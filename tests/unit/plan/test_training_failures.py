@@ -8,8 +8,8 @@ from modelwright.api.trainingjob import Progress
 from modelwright.plan import training
 from modelwright.plan.actions import Plan
 from modelwright.plan.attempts import attempt_of
-from modelwright.plan.gang import QUEUE_LABEL
 from modelwright.plan.observed import Observed
+from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.times import stamp
 from tests.simulation.one_job import COMMAND, RECIPE, Simulation
 from tests.simulation.world import SETTINGS

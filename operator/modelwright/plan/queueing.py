@@ -1,0 +1,55 @@
+"""What a gang waits for before its pods start: Kueue, or room in a quota of the operator's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from modelwright.api.trainingjob import Workers
+from modelwright.api.tuningsweep import SweepWorkers
+from modelwright.plan.actions import Object
+from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.quantity import words
+from modelwright.plan.quotas import Quota, demand, impossible, limiting
+from modelwright.plan.settings import Settings
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""On an object of ours: the LocalQueue of Kueue that admits its gangs."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Somebody else lets the gang in, by taking `suspend` from its Job."""
+
+    verdict: Verdict
+    """What is said of a gang that waits."""
+    labels: Mapping[str, str]
+    """What its Job carries for it."""
+
+
+def queue_of(owner: Object, workers: Workers | SweepWorkers, settings: Settings) -> Queue | None:
+    """Return what the gangs of an object wait for; None: they start when they are made. Kueue, if named, decides."""
+    labels = queue_labels(owner)
+    if labels:
+        message = f"waiting for Kueue to admit it from the queue {labels[QUEUE_LABEL]}"
+        return Queue(Verdict(State.RECONCILING, Reason.QUEUED, message), labels)
+    namespace, wanted = owner["metadata"]["namespace"], demand(workers)
+    found = limiting(settings.quotas, namespace, wanted)
+    if not found:
+        return None
+    never = impossible(found, namespace, wanted)
+    if never is not None:
+        return Queue(Verdict(State.STALLED, Reason.QUOTA_TOO_SMALL, f"it can never start: {never}"), {})
+    needs = "; ".join(_needs(quota, wanted) for quota in found)
+    return Queue(Verdict(State.RECONCILING, Reason.QUEUED, f"waiting for room: {needs}"), {})
+
+
+def queue_labels(owner: Object) -> dict[str, str]:
+    """Return the labels that put what an object makes into its Kueue queue."""
+    queue = (owner["metadata"].get("labels") or {}).get(QUEUE_LABEL)
+    return {QUEUE_LABEL: str(queue)} if queue else {}
+
+
+def _needs(quota: Quota, wanted: Mapping[str, Decimal]) -> str:
+    share = quota.share(wanted)
+    parts = (f"{words(value)} of {words(quota.resources[name])} {name}" for name, value in sorted(share.items()))
+    return f"it needs {', '.join(parts)} of the quota {quota.name}"

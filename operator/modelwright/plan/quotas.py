@@ -1,0 +1,124 @@
+"""Quotas on what gangs may use together: who waits for room, and who goes first.
+
+A gang is let in whole or not at all, so that two of them never hold half of what each needs. Its Job is made suspended,
+as for Kueue; whoever lets it in takes the suspension away. For clusters that have no Kueue.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from modelwright.api.trainingjob import Workers
+from modelwright.api.tuningsweep import SweepWorkers
+from modelwright.plan.quantity import amount, words
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What the gangs of some namespaces may use together."""
+
+    name: str
+    resources: Mapping[str, Decimal]
+    namespaces: frozenset[str] = frozenset()
+    """Empty: all of them."""
+
+    def covers(self, namespace: str) -> bool:
+        """Tell whether the gangs of a namespace are counted."""
+        return not self.namespaces or namespace in self.namespaces
+
+    def share(self, demand: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """Return the part of a demand that this quota limits."""
+        return {name: value for name, value in demand.items() if name in self.resources and value}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A gang whose Job has not ended."""
+
+    identity: str
+    """The UID of its Job; unique."""
+    namespace: str
+    demand: Mapping[str, Decimal]
+    admitted: bool
+    """Its pods may run: its Job is not suspended."""
+    priority: int = 0
+    created: str = ""
+    """When its owner was created: an attempt that starts again keeps the age of its job."""
+
+    def place(self) -> tuple[int, str, str]:
+        """Return what orders those who wait: the smallest goes first."""
+        return -self.priority, self.created, self.identity
+
+
+def demand(workers: Workers | SweepWorkers) -> dict[str, Decimal]:
+    """Return what all pods of a gang request together; as in Kubernetes, a limit without a request is one."""
+    resources = workers.resources
+    each = {**resources.limits, **resources.requests}
+    return {name: workers.replicas * amount(value) for name, value in each.items()}
+
+
+def limiting(quotas: Iterable[Quota], namespace: str, wanted: Mapping[str, Decimal]) -> tuple[Quota, ...]:
+    """Return the quotas in which a gang needs room; none: it does not wait."""
+    return tuple(quota for quota in quotas if quota.covers(namespace) and quota.share(wanted))
+
+
+def impossible(quotas: Iterable[Quota], namespace: str, wanted: Mapping[str, Decimal]) -> str | None:
+    """Return why a gang can never be let in, in a sentence; None: it can, once there is room."""
+    for quota in limiting(quotas, namespace, wanted):
+        for name, value in quota.share(wanted).items():
+            if value > quota.resources[name]:
+                limit = words(quota.resources[name])
+                return f"it needs {words(value)} {name}, and the quota {quota.name} has {limit} in all"
+    return None
+
+
+def admit(quotas: Iterable[Quota], contenders: Iterable[Contender]) -> list[Contender]:
+    """Return who may start now, in order: by priority, then by age.
+
+    Who does not fit keeps those behind from the room that it waits for: small gangs cannot starve a large one. One that
+    can never fit keeps nobody.
+    """
+    known = tuple(quotas)
+    free = {(quota.name, name): value for quota in known for name, value in quota.resources.items()}
+    waiting = []
+    for gang in contenders:
+        if gang.admitted:
+            _take(free, known, gang)
+        elif impossible(known, gang.namespace, gang.demand) is None:
+            waiting.append(gang)
+    admitted = []
+    for gang in sorted(waiting, key=Contender.place):
+        _take(free, known, gang)
+        # What was taken for one that has to wait is kept for it.
+        if all(free[quota, name] >= 0 for quota, name, _ in _shares(known, gang)):
+            admitted.append(gang)
+    return admitted
+
+
+def usage(quotas: Iterable[Quota], contenders: Iterable[Contender]) -> dict[tuple[str, str], Decimal]:
+    """Return what is used of each resource of each quota."""
+    known = tuple(quotas)
+    used = {(quota.name, name): Decimal(0) for quota in known for name in quota.resources}
+    for gang in contenders:
+        if gang.admitted:
+            for quota, name, value in _shares(known, gang):
+                used[quota, name] += value
+    return used
+
+
+def waiting_in(quota: Quota, contenders: Iterable[Contender]) -> list[Contender]:
+    """Return the gangs that wait for room in a quota."""
+    return [gang for gang in contenders if not gang.admitted and limiting((quota,), gang.namespace, gang.demand)]
+
+
+def _take(free: dict[tuple[str, str], Decimal], quotas: tuple[Quota, ...], gang: Contender) -> None:
+    for quota, name, value in _shares(quotas, gang):
+        free[quota, name] -= value
+
+
+def _shares(quotas: tuple[Quota, ...], gang: Contender) -> list[tuple[str, str, Decimal]]:
+    return [
+        (quota.name, name, value)
+        for quota in limiting(quotas, gang.namespace, gang.demand)
+        for name, value in quota.share(gang.demand).items()
+    ]
