@@ -147,8 +147,16 @@ class Kubelets:
                 self._end(pod)
             elif pod["status"]["phase"] == POD_CREATED:
                 held = self.obstacle(pod) if self.obstacle else None
-                pod["status"] = {"phase": "Pending", **held} if held is not None else {"phase": "Running"}
+                pod["status"] = {"phase": "Pending", **held} if held is not None else self._running()
                 self.cluster.update(pod)
+
+    def _running(self) -> Object:
+        now = stamp(self.cluster.clock())
+        return {
+            "phase": "Running",
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
+            "containerStatuses": [{"name": "worker", "restartCount": 0, "state": {"running": {"startedAt": now}}}],
+        }
 
     def _end(self, pod: Object) -> None:
         if pod["metadata"]["uid"] in self.lost:
@@ -181,8 +189,10 @@ def finish(cluster: Cluster, pod: Object, code: int = 0, message: str = "", **st
     found = cluster.get(key_of(pod))
     if found is None or not _alive(found):
         return
+    scheduled = [entry for entry in found["status"].get("conditions", ()) if entry["type"] == "PodScheduled"]
     found["status"] = {
         "phase": "Failed" if code else "Succeeded",
+        "conditions": scheduled,
         "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}],
         **status,
     }

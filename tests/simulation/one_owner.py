@@ -16,7 +16,7 @@ MAX_RESTARTS = 3
 _TIMES = frozenset(
     # What depends on when the operator looked, or on a report that may be lost.
     {"startTime", "completionTime", "endTime", "activeSeconds", "lastTransitionTime", "progress", "checkpoint", "at"}
-    | {"resumedFromStep", "lastStep", "lostSteps", "time"}
+    | {"resumedFromStep", "lastStep", "lostSteps", "time", "goodput"}
 )
 
 

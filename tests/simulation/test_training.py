@@ -60,7 +60,7 @@ def assert_end(sim: Simulation, suffered: list[str]) -> None:
 def test_every_mix_of_faults_ends_as_it_must(spec: dict[str, Any], mix: list[Fault]) -> None:
     sim = Simulation(spec)
     storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds()})
-    sim.world.invariants += [sim.the_end_is_final, one_attempt_runs]
+    sim.world.invariants += [sim.the_end_is_final, sim.no_bucket_is_emptied, one_attempt_runs]
     storm.run(mix)
     note(f"writes: {sim.world.writes}")
     assert_end(sim, storm.done)
@@ -73,7 +73,7 @@ def test_watches_that_lag_do_no_harm(mix: list[Fault]) -> None:
     sim = Simulation()
     lagging = {f"frozen {kind}": chaos.freeze(kind) for kind in KINDS}
     storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds(), **lagging})
-    sim.world.invariants.append(sim.the_end_is_final)
+    sim.world.invariants += [sim.the_end_is_final, sim.no_bucket_is_emptied]
     storm.run(mix)
     note(f"writes: {sim.world.writes}")
     assert_end(sim, storm.done)

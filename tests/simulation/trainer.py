@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelwright.api.goodput import Spent
 from modelwright.api.layout import alias_key, result_key
 from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion
@@ -35,6 +36,18 @@ FAILURES: dict[str, dict[str, Any]] = {
 
 
 @dataclass
+class Life:
+    """One set of processes of a gang."""
+
+    since: str
+    steps: int = 0
+
+    def spent(self) -> Spent:
+        """Return what rank 0 says of its time: a second for each step, the first of which belongs to the start."""
+        return Spent(since=self.since, starting=1, training=max(0, self.steps - 1))
+
+
+@dataclass
 class Trainer:
     """Runs every gang whose pods all run. Add it to the controllers of a world."""
 
@@ -49,6 +62,8 @@ class Trainer:
     """Of the last checkpoint, by UID of the job: it is on S3, and outlives the pods."""
     resumed: dict[str, int | None] = field(default_factory=dict)
     """The checkpoint that a gang went on from, by UID of its Job."""
+    lives: dict[str, Life] = field(default_factory=dict)
+    """By UID of the pod of rank 0."""
     begun: dict[str, int] = field(default_factory=dict)
     """The version that a gang has written without its manifest, by UID of its Job."""
 
@@ -56,6 +71,11 @@ class Trainer:
         """Let every complete gang do one round of work."""
         for job, pods in complete_gangs(self.world.kubelets, "TrainingJob"):
             self._train(job, pods)
+
+    @property
+    def trained(self) -> int:
+        """How many seconds any gang has really trained, what was lost included."""
+        return sum(max(0, life.steps - 1) for life in self.lives.values())
 
     def fail(self, how: str, index: int = 0) -> None:
         """Let a running pod fail, if there is one."""
@@ -88,9 +108,11 @@ class Trainer:
         run = run_of(job)
         resumed = self.resumed.setdefault(job["metadata"]["uid"], self.steps.get(run.uid))
         step = self.steps.get(run.uid, 0) + 1
+        life = self.lives.setdefault(pods[0]["metadata"]["uid"], Life(stamp(self.world.now)))
         if step < STEPS:
             self.steps[run.uid] = step
-            self._report(run, step, resumed)
+            life.steps += 1
+            self._report(run, step, resumed, life)
         elif not self.world.bucket.down:
             self._conclude(job, pods)
 
@@ -107,7 +129,7 @@ class Trainer:
                 finish(self.world.cluster, pod, **FAILURES["killed"])
             finish(self.world.cluster, pod)
 
-    def _report(self, run: Run, step: int, resumed: int | None) -> None:
+    def _report(self, run: Run, step: int, resumed: int | None, life: Life) -> None:
         if self.reports_lost:
             return
         at = stamp(self.world.now)
@@ -118,6 +140,7 @@ class Trainer:
             checkpoint=CheckpointStatus(step=step, uri=uri, time=at),
             resumed_from_step=resumed,
             stage="Evaluating" if step == STEPS - 1 else "Training",
+            spent=life.spent(),
         )
         self.world.operator.report(run.uid, report)
 

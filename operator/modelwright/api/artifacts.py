@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from modelwright.api.goodput import Spent
 from modelwright.api.recipe import Task
 from modelwright.api.schema import ApiModel, Count, ModelName, Timestamp
 from modelwright.api.trainingjob import MetricValue
@@ -116,6 +117,8 @@ class Lineage(ApiModel):
     parameters: dict[str, str | int | float | bool]
     parent_version: int | None = None
     """The version that held the alias when this one was trained."""
+    spent: Spent | None = None
+    """What the process that wrote this had spent its time on by then; earlier attempts are not in it."""
 
 
 class File(ApiModel):

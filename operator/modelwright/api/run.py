@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from modelwright.api.failurepolicy import FailureClass
+from modelwright.api.goodput import Spent
 from modelwright.api.schema import AliasName, ApiModel, Count, Metric, S3Uri
 from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion, TrainingJobSpec
 from modelwright.api.tuningsweep import Trial, TrialCounts, TrialState, TuningSweepSpec
@@ -69,7 +70,9 @@ class TrainingReport(ApiModel):
     checkpoint: CheckpointStatus | None = None
     resumed_from_step: Count | None = None
     stage: str = "Training"
-    """Training or Evaluating."""
+    """Starting, Training or Evaluating."""
+    spent: Spent | None = None
+    """What the process of rank 0 has spent its time on so far; absent where it does not measure that."""
 
 
 class SweepReport(ApiModel):

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from modelwright.api.common import EnvVar, PodSettings, Status, Storage
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
+from modelwright.api.goodput import Goodput
 from modelwright.api.hang import Hang
 from modelwright.api.recipe import Recipe
 from modelwright.api.schema import (
@@ -373,3 +374,5 @@ class TrainingJobStatus(Status):
     """The version that this job wrote."""
     promotion: PromotionStatus | None = None
     """What became of the gate."""
+    goodput: Goodput | None = None
+    """What the job's time was spent on."""

@@ -19,6 +19,7 @@ from modelwright.kube.answers import Answers
 from modelwright.kube.cache import Reflector
 from modelwright.kube.client import Client, load_configuration
 from modelwright.kube.events import EventPoster
+from modelwright.kube.goodput import GoodputMetrics
 from modelwright.kube.health import Health
 from modelwright.kube.http import Endpoints, leader_url
 from modelwright.kube.inbox import Inbox
@@ -76,6 +77,7 @@ class App:
         self.reconciler = Reconciler(parts, planners, process.plans, self.queue.add)
         self.health = Health(self.queue, self.reflectors, self.rollcall, self.objects)
         self.metrics.collect(self.health.metrics)
+        self.metrics.collect(GoodputMetrics(self.objects).metrics)
         self.admission = Admission(self.objects, hands, process.plans.quotas)
         self.metrics.collect(self.admission.metrics)
         self.objects.subscribe(self.admission)

@@ -71,7 +71,9 @@ def with_report(status: TrainingJobStatus, report: object, number: int) -> Train
 def _told(entry: Attempt, report: TrainingReport) -> Attempt:
     """Return an attempt with what a report says of it, or of what its successor has to do again."""
     if entry.number == report.attempt:
-        steps = {} if report.progress is None else {"last_step": report.progress.step}
+        # What ended the attempt may have named a later step than the last report does.
+        least = 0 if entry.reason is None else entry.last_step or 0
+        steps = {} if report.progress is None else {"last_step": max(least, report.progress.step)}
         resumed = {} if report.resumed_from_step is None else {"resumed_from_step": report.resumed_from_step}
         return entry.model_copy(update={**steps, **resumed})
     if entry.number == report.attempt - 1 and entry.last_step is not None and report.progress is not None:

@@ -16,7 +16,7 @@ from modelwright.api.trainingjob import (
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import history, owner
+from modelwright.plan import goodput, history, owner
 from modelwright.plan.actions import Action, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
@@ -306,4 +306,6 @@ def _storage_unavailable(job: _Job, message: str) -> Plan:
 
 
 def _report(job: _Job, verdict: Verdict, *, ended: bool = False) -> Plan:
-    return owner.say(job.observed, job.before, job.status, verdict, job.now, ended=ended)
+    look = goodput.Look(job.observed, job.spec.workers, job.before, job.status, verdict, job.view, job.now)
+    status = job.status.model_copy(update={"goodput": goodput.kept(look)})
+    return owner.say(job.observed, job.before, status, verdict, job.now, ended=ended)

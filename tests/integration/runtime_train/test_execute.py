@@ -101,6 +101,8 @@ def test_a_run_leaves_a_whole_version_and_its_result(store: ObjectStore, make_ru
     assert lineage is not None
     assert (lineage.job, lineage.dataset.uri, lineage.parent_version) == ("ns/job", dataset, None)
     assert lineage.dataset.rows == 600
+    assert lineage.spent is not None
+    assert lineage.spent.starting > 0
     signature = store.read_document(prefix + "signature.json", Signature)
     assert signature is not None
     assert [column.name for column in signature.inputs] == ["size", "the colour"]

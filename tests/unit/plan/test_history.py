@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from modelwright.api.failurepolicy import FailureClass, FailureRule
-from modelwright.api.trainingjob import Attempt, TrainingJobStatus
+from modelwright.api.run import TrainingReport
+from modelwright.api.trainingjob import Attempt, Progress, TrainingJobStatus
 from modelwright.plan import history
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import View
@@ -67,6 +68,15 @@ def test_an_attempt_that_vanishes_before_it_began_is_charged_too() -> None:
     over = brought_up(never, job=None)
     assert charged(over) == charged(brought_up(over, job=None)) == {"Infrastructure": 1}
     assert over.attempts[0].reason == Cause.JOB_DELETED
+
+
+def test_the_step_that_broke_the_program_outlives_a_report_of_an_earlier_one() -> None:
+    broken = Loss("WorkerFailed", "ValueError: no", FailureClass.APPLICATION_ERROR, step=40)
+    over = brought_up(history.noted(BEGUN, 1, broken, ()), job=job())
+    said = history.with_report(over, TrainingReport(attempt=1, progress=Progress(step=10)), 1)
+    assert said.attempts[0].last_step == 40
+    later = history.with_report(over, TrainingReport(attempt=1, progress=Progress(step=42)), 1)
+    assert later.attempts[0].last_step == 42
 
 
 def test_a_node_is_kept_away_from_as_soon_as_its_loss_is_noted() -> None:

@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from modelwright.api.artifacts import DatasetLineage, Lineage, Metrics
+from modelwright.api.goodput import Spent
 from modelwright.api.run import Comparison
 from modelwright.api.trainingjob import MetricValue
 from modelwright.runtime.train.card import Facts, render
@@ -65,6 +66,7 @@ def page() -> Outline:
             algorithm="LightGBM",
             parameters={"numTrees": 30},
             parent_version=2,
+            spent=Spent(since="2026-11-23T09:50:00Z", starting=12, training=450, saving=8, evaluating=30),
         ),
         comparison=Comparison(
             alias="champion",
@@ -105,6 +107,7 @@ def test_it_tells_what_a_person_asks() -> None:
         'site "x"/y',
         "569, of them 114 held out",
         "numTrees 30",
+        "90% of 500 s of attempt 1 trained: 12 s starting, 450 s training, 8 s saving, 30 s evaluating, up to",
     ):
         assert fact in text, fact
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from modelwright.runtime.report import Reporter
 from modelwright.runtime.train import learning
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
 from modelwright.runtime.train.learning import Learnt, Surroundings, learn, report
+from modelwright.runtime.train.phases import Phases
 from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop
 from modelwright.runtime.train.world import World
 from modelwright.runtime.watchdog import Watchdog
@@ -80,8 +82,8 @@ class Ticks:
 
 
 def around(trainer: Counter, attempt: int = 1) -> Surroundings:
-    run = run_of(attempt, checkpoint={"everySeconds": 10})
-    return Surroundings(run, World(), trainer.stop, Collected(), Ticks())
+    run, ticks = run_of(attempt, checkpoint={"everySeconds": 10}), Ticks()
+    return Surroundings(run, World(), trainer.stop, Collected(), ticks, phases=Phases(ticks))
 
 
 def train(trainer: Counter, store: ObjectStore, attempt: int = 1) -> tuple[Learnt, list[TrainingReport]]:
@@ -197,7 +199,8 @@ def test_an_attempt_after_training_has_nothing_to_train() -> None:
     again = Counter()
     learnt, _ = train(again, store, attempt=2)
     assert again.done == list(range(1, 21))
-    assert report(run_of(2), learnt, "Evaluating").progress is not None
+    told = report(around(again, 2), learnt, "Evaluating")
+    assert told.progress is not None
 
 
 def test_a_loss_that_is_no_number_ends_it_without_a_retry() -> None:
@@ -205,3 +208,28 @@ def test_a_loss_that_is_no_number_ends_it_without_a_retry() -> None:
         train(Counter(nan_at=20), memory_store())
     assert caught.value.reason == "Diverged"
     assert not caught.value.retryable
+
+
+def test_reports_tell_what_the_time_was_spent_on_and_a_last_one_that_it_was_saved() -> None:
+    trainer = Counter(stop_at=7)
+    surroundings = around(trainer)
+    with pytest.raises(RunError):
+        learn(trainer, CheckpointStore(memory_store(), surroundings.run, "same"), surroundings)
+    reports = surroundings.reporter.reports  # type: ignore[attr-defined]
+    spent = [told.spent for told in reports]
+    assert all(now.since == before.since and now.training >= before.training for before, now in pairwise(spent))
+    assert (reports[0].progress.step, spent[0].saving) == (1, 0)
+    assert spent[0].starting > 0, "the first step makes what is made at first use"
+    assert (reports[-1].progress.step, reports[-1].checkpoint.step) == (8, 8)
+    assert spent[-1].saving > 0
+
+
+def test_what_comes_after_the_last_step_is_no_training() -> None:
+    trainer = Counter()
+    surroundings = around(trainer)
+    learnt = learn(trainer, CheckpointStore(memory_store(), surroundings.run, "same"), surroundings)
+    first, later = (report(surroundings, learnt, "Evaluating").spent for _ in range(2))
+    assert first is not None
+    assert later is not None
+    assert first.training == later.training > 0
+    assert later.evaluating > first.evaluating > 0

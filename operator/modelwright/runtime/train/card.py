@@ -6,6 +6,7 @@ from html import escape
 from itertools import pairwise
 
 from modelwright.api.artifacts import ColumnKind, Lineage, Metrics, Reference, ReferenceColumn, Signature
+from modelwright.api.goodput import Spent
 from modelwright.api.recipe import Task
 from modelwright.api.run import Comparison
 
@@ -183,6 +184,7 @@ def _lineage(facts: Facts) -> str:
         "Data digest": data.digest,
         "Rows": f"{data.rows:,}, of them {data.validation_rows:,} held out ({split})",
         "Parent": f"version {source.parent_version}" if source.parent_version is not None else "",
+        "Time": _time(source.spent, source.attempt),
         "Image": source.image,
         "Modelwright": source.modelwright,
     }
@@ -190,3 +192,23 @@ def _lineage(facts: Facts) -> str:
         f"<tr><th>{escape(name)}</th><td><code>{escape(text)}</code></td></tr>" for name, text in told.items() if text
     )
     return f"<h2>Where it comes from</h2><table><tbody>{rows}</tbody></table>"
+
+
+def _time(spent: Spent | None, attempt: int) -> str:
+    """Return what the process that wrote the card knows: its own time, and nothing of other attempts or of queues."""
+    if spent is None:
+        return ""
+    parts = {
+        "starting": spent.starting,
+        "training": spent.training,
+        "saving": spent.saving,
+        "evaluating": spent.evaluating,
+    }
+    total = sum(parts.values())
+    if not total:
+        return ""
+    told = ", ".join(f"{seconds:,.0f} s {name}" for name, seconds in parts.items())
+    return (
+        f"{spent.training / total:.0%} of {total:,.0f} s of attempt {attempt} trained: {told}, up to this page; "
+        "queues, restarts and earlier attempts are in status.goodput of the job"
+    )

@@ -11,6 +11,7 @@ from modelwright.api.trainingjob import CheckpointStatus
 from modelwright.runtime.failure import RunError, at_step
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
+from modelwright.runtime.train.phases import Phase, Phases
 from modelwright.runtime.train.progress import Clock
 from modelwright.runtime.train.stop import Stop, terminated
 from modelwright.runtime.train.trainer import Trainer
@@ -33,6 +34,7 @@ class Surroundings:
     now: Callable[[], float] = time.monotonic
     watchdog: Watchdog = field(default_factory=Watchdog)
     """It is told of every step, and watches for no longer than there are some."""
+    phases: Phases = field(default_factory=Phases)
 
 
 def resume(trainer: Trainer, checkpoints: CheckpointStore, world: World) -> int | None:
@@ -77,34 +79,40 @@ def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) 
             at_step(error, trainer.step)
             raise
         around.watchdog.beat(trainer.step)
+        # After the first step, which makes whatever is made at first use: kernels, connections, caches.
+        around.phases.enter(Phase.TRAINING)
         if stopping:
             around.watchdog.close()
-            _save_last(trainer, writer, around.world)
+            _save_last(trainer, writer, around)
+            around.reporter.send(report(around, Learnt(clock, writer.last, resumed)))
             raise terminated(trainer.step)
         if not around.world.leads:
             continue
         if due.report():
             _require_finite(trainer)
-            around.reporter.send(report(around.run, Learnt(clock, writer.last, resumed)))
+            around.reporter.send(report(around, Learnt(clock, writer.last, resumed)))
         # Asked in this order: a timer that is asked starts anew, and a save that has to wait is still due.
         if not writer.busy and due.checkpoint():
-            writer.save(trainer.step, trainer.capture())
+            with around.phases.standing_still():
+                writer.save(trainer.step, trainer.capture())
     around.watchdog.close()
     if trainer.step > clock.first_step:
         _require_finite(trainer)
         # Saved here too, so that a crash while evaluating costs the evaluation alone.
-        _save_last(trainer, writer, around.world)
+        _save_last(trainer, writer, around)
+    around.phases.enter(Phase.EVALUATING)
     return Learnt(clock, writer.last, resumed)
 
 
-def report(run: Run, learnt: Learnt, stage: str = "Training") -> TrainingReport:
+def report(around: Surroundings, learnt: Learnt, stage: str = "Training") -> TrainingReport:
     """Return what the operator is told."""
     return TrainingReport(
-        attempt=run.attempt,
+        attempt=around.run.attempt,
         progress=learnt.clock.progress(),
         checkpoint=learnt.checkpoint,
         resumed_from_step=learnt.resumed_from_step,
         stage=stage,
+        spent=around.phases.spent(),
     )
 
 
@@ -128,10 +136,11 @@ class _Timers:
         return True
 
 
-def _save_last(trainer: Trainer, writer: CheckpointWriter, world: World) -> None:
-    if world.leads:
-        writer.save(trainer.step, trainer.capture())
-        writer.wait()
+def _save_last(trainer: Trainer, writer: CheckpointWriter, around: Surroundings) -> None:
+    if around.world.leads:
+        with around.phases.standing_still():
+            writer.save(trainer.step, trainer.capture())
+            writer.wait()
 
 
 def _require_finite(trainer: Trainer) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from modelwright.api import layout
 from modelwright.api.artifacts import Metrics
 from modelwright.api.recipe import TabularRecipe
-from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingResult
+from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import Dataset, Framework, ModelOutput, RegisteredVersion
 from modelwright.registry.probe import require_conditional_writes
 from modelwright.registry.store import ObjectStore, open_store
@@ -24,6 +24,7 @@ from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.evaluation import evaluate, outcome_of, require_thresholds
 from modelwright.runtime.train.export import assemble, verify
 from modelwright.runtime.train.learning import Surroundings, learn, report
+from modelwright.runtime.train.phases import of_this_process
 from modelwright.runtime.train.preprocessing import Preprocessor
 from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.recipes import begin, fingerprint
@@ -51,7 +52,10 @@ def execute(run: Run) -> None:
     patience = COLLECTIVE_TIMEOUT if run.training.hang.enabled else None
     with watching(run) as watchdog, joined(patience) as world, reporter_from_environment() as reporter:
         logger.info("process %d of %d", world.rank + 1, world.size)
-        around = Surroundings(run, world, stop, reporter, watchdog=watchdog)
+        around = Surroundings(run, world, stop, reporter, watchdog=watchdog, phases=of_this_process())
+        if world.leads:
+            # A process that has said that it starts is known to be starting until it says more.
+            reporter.send(TrainingReport(attempt=run.attempt, stage="Starting", spent=around.phases.spent()))
         store = open_store(run.storage)
         if world.agree(world.leads and finish_registered(store, run)):
             logger.info("this job has registered its version before; nothing is left to do")
@@ -124,14 +128,15 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
     if not world.leads:
         return
     logger.info("trained for %d steps; evaluating", trainer.step)
-    around.reporter.send(report(run, learnt, stage="Evaluating"))
-    _finish(run, store, scratch, split, preprocessor, trainer)
+    around.reporter.send(report(around, learnt, stage="Evaluating"))
+    _finish(around, store, scratch, split, preprocessor, trainer)
 
 
 def _finish(
-    run: Run, store: ObjectStore, scratch: Path, split: Split, preprocessor: Preprocessor, trainer: Trainer
+    around: Surroundings, store: ObjectStore, scratch: Path, split: Split, preprocessor: Preprocessor, trainer: Trainer
 ) -> None:
     """Export, prove, evaluate, compare, register, and say so."""
+    run = around.run
     recipe, dataset, model = wanted(run)
     exported = assemble(preprocessor, trainer, split.signature)
     graph = GraphModel(exported.SerializeToString(), split.signature)
@@ -152,7 +157,7 @@ def _finish(
         signature=split.signature,
         metrics=metrics,
         reference=reference.describe(split, scores),
-        lineage=package.lineage(run, split, recipe, dataset, holder.version if holder else None),
+        lineage=package.lineage(run, split, recipe, dataset, holder.version if holder else None, around.phases.spent()),
         comparison=comparison,
         warnings=warnings,
     )

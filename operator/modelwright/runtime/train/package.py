@@ -7,6 +7,7 @@ import onnx
 
 import modelwright
 from modelwright.api.artifacts import DatasetLineage, Lineage, Metrics, Reference, Signature
+from modelwright.api.goodput import Spent
 from modelwright.api.recipe import TabularRecipe
 from modelwright.api.run import Comparison, Run
 from modelwright.api.schema import ApiModel
@@ -63,8 +64,10 @@ def write(package: Package, directory: Path, *, model: str, version: int, create
     (directory / "card.html").write_text(card.render(facts))
 
 
-def lineage(run: Run, split: Split, recipe: TabularRecipe, dataset: Dataset, parent_version: int | None) -> Lineage:
-    """Return why this version exists and what it was made from."""
+def lineage(
+    run: Run, split: Split, recipe: TabularRecipe, dataset: Dataset, parent_version: int | None, spent: Spent
+) -> Lineage:
+    """Return why this version exists, what it was made from, and what that took."""
     return Lineage(
         job=f"{run.namespace}/{run.name}",
         job_uid=run.uid,
@@ -83,4 +86,5 @@ def lineage(run: Run, split: Split, recipe: TabularRecipe, dataset: Dataset, par
         algorithm=recipe.algorithm,
         parameters=parameters(recipe),
         parent_version=parent_version,
+        spent=spent,
     )

@@ -1,0 +1,81 @@
+"""What the time of TrainingJobs is spent on, as counters that are read off their statuses when Prometheus asks.
+
+Nothing is kept in this process, so a restart or another leader goes on where the last one was. A series belongs to one
+job, because a sum over the jobs of a namespace falls when one is deleted, and a counter must not.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from modelwright.api.goodput import HELD, BucketSeconds
+from modelwright.kube.clock import utc_now
+from modelwright.kube.objects import Objects
+from modelwright.plan.actions import Object
+from modelwright.plan.goodput import accelerators
+from modelwright.plan.times import is_stamp, parse
+
+LINGER = timedelta(hours=1)
+"""A job that has ended is shown for so long: every Prometheus has seen its last word by then."""
+_BUCKETS = tuple(BucketSeconds.model_fields)
+_JOB = ("namespace", "name")
+
+
+class GoodputMetrics:
+    """Reads the statuses of all TrainingJobs that run, or have ended lately."""
+
+    def __init__(self, objects: Objects, now: Callable[[], datetime] = utc_now) -> None:
+        self._objects = objects
+        self._now = now
+
+    def metrics(self) -> list[Metric]:
+        """Return the counters of each job and its share."""
+        seconds = CounterMetricFamily(
+            "modelwright_trainingjob_seconds",
+            "Time of a TrainingJob by what it was spent on.",
+            labels=(*_JOB, "bucket"),
+        )
+        accelerator_seconds = CounterMetricFamily(
+            "modelwright_trainingjob_accelerator_seconds",
+            "Time of a TrainingJob while its gang had its nodes, times the GPUs and the like that it held.",
+            labels=(*_JOB, "bucket"),
+        )
+        ratio = GaugeMetricFamily(
+            "modelwright_trainingjob_goodput_ratio",
+            "The share of a TrainingJob's time that was spent on steps that count.",
+            labels=_JOB,
+        )
+        since = self._now() - LINGER
+        for job in self._objects.of_kind("TrainingJob"):
+            status = job.get("status") or {}
+            ended = status.get("completionTime")
+            if is_stamp(ended) and parse(ended) < since:
+                continue
+            _add(job, status.get("goodput") or {}, seconds, accelerator_seconds, ratio)
+        return [seconds, accelerator_seconds, ratio]
+
+
+def _add(
+    job: Object,
+    goodput: Object,
+    seconds: CounterMetricFamily,
+    accelerator_seconds: CounterMetricFamily,
+    ratio: GaugeMetricFamily,
+) -> None:
+    place = (job["metadata"]["namespace"], job["metadata"]["name"])
+    spent = goodput.get("seconds") or {}
+    for bucket in _BUCKETS:
+        # Zeros too: what a series first shows, increase() does not count.
+        seconds.add_metric((*place, bucket), float(spent.get(bucket, 0)))
+    count = _accelerators(job)
+    for bucket in HELD if count else ():
+        accelerator_seconds.add_metric((*place, bucket), float(count * spent.get(bucket, 0)))
+    if (share := goodput.get("share")) is not None:
+        ratio.add_metric(place, float(share))
+
+
+def _accelerators(job: Object) -> int:
+    workers = job["spec"].get("workers") or {}
+    limits = (workers.get("resources") or {}).get("limits") or {}
+    return accelerators(limits, workers.get("replicas", 1))
