@@ -5,8 +5,11 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from modelwright.api.common import EnvVar, PodSettings, Status, Storage
+from modelwright.api.common import EnvVar, Status, Storage
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
+from modelwright.api.podtemplate import GangPods
+from modelwright.api.preflight import Preflight
+from modelwright.api.processes import ProcessesPerNode
 from modelwright.api.recipe import Recipe
 from modelwright.api.schema import (
     CLASSIFICATION_METRICS,
@@ -31,7 +34,7 @@ class Framework(StrEnum):
     RAY = "Ray"
 
 
-class Workers(PodSettings):
+class Workers(GangPods):
     """The pods of the gang. They start together, and when one is lost they start again together."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -43,6 +46,9 @@ class Workers(PodSettings):
     """Arguments to the command."""
     env: Annotated[tuple[EnvVar, ...], Field(max_length=256)] = ()
     """Environment variables of the container."""
+    processes_per_node: ProcessesPerNode | None = None
+    """How many processes torchrun starts in every pod: a number, or `gpu` for one for each GPU that the pod sees, where
+    no resource says how many those are (a DRA claim). Unset: one for each GPU in resources.limits, or 1."""
 
 
 class DataFormat(StrEnum):
@@ -173,6 +179,15 @@ class TrainingJobSpec(ApiModel):
                 "LightGBM trains in one pod: set workers.replicas to 1",
             ),
             rule(
+                f"{_NOT_TABULAR} || self.recipe.tabular.algorithm != 'LightGBM' || !has(self.workers.processesPerNode)"
+                " || self.workers.processesPerNode == 1",
+                "LightGBM trains in one process: leave workers.processesPerNode out",
+            ),
+            rule(
+                "self.framework == 'PyTorch' || !has(self.workers.processesPerNode)",
+                "workers.processesPerNode is for torchrun: under Ray the program asks for its workers itself",
+            ),
+            rule(
                 f"{_NOT_TABULAR} || !has(self.evaluation.thresholds) || self.evaluation.thresholds.all(threshold,"
                 f" (threshold.metric in {list(REGRESSION_METRICS)}) == (self.recipe.tabular.task == 'Regression'))",
                 f"evaluation.thresholds has a metric of another task: {_METRICS_BY_TASK}",
@@ -203,6 +218,8 @@ class TrainingJobSpec(ApiModel):
     """Where checkpoints and models are kept; the operator's default when unset."""
     failure_policy: FailurePolicy = FailurePolicy()
     """What is done about failures."""
+    preflight: Preflight = Preflight()
+    """What a recipe looks at before it trains."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
