@@ -164,9 +164,10 @@ class RollCall:
     def _absent(self, timeout_seconds: float) -> RunError:
         """Return the failure that names the processes which have not come."""
         ranks = [rank for rank in range(self.world.size) if not self.store.check([self._key(f"{rank}/ready")])]
-        found = [self._entry(rank) for rank in ranks[:_NAMED]]
-        more = f" and {len(ranks) - _NAMED} more" if len(ranks) > _NAMED else ""
-        who, nodes = ", ".join(name for name, _ in found), {node for _, node in found}
+        # A worker of many processes is named once.
+        found = list(dict.fromkeys(self._entry(rank) for rank in ranks))
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        who, nodes = ", ".join(name for name, _ in found[:_NAMED]), {node for _, node in found}
         message = f"{who}{more}: not ready {timeout_seconds:g} s after {whoami()}"
         failure = RunError(PREFLIGHT_FAILED, message, retryable=True)
         on_node(failure, nodes.pop() if len(nodes) == 1 else "")
