@@ -131,6 +131,13 @@ def test_a_gpu_that_does_not_compute_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert said.message.endswith("GPU: cuda:0: CUDA error: an illegal memory access on cuda:0")
 
 
+def test_processes_that_torchrun_starts_again_call_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = preflight._round(run_of(), World(0, 2))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    names = {first, preflight._round(run_of(), World(0, 2)), preflight._round(run_of(), World(0, 3))}
+    assert len(names | {preflight._round(run_of(attempt=2), World(0, 2))}) == 4
+
+
 def test_the_last_to_come_lets_all_go_on() -> None:
     store, (first, second) = rolls(2)
 

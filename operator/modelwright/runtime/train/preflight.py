@@ -49,11 +49,16 @@ def check(run: Run, world: World, store: ObjectStore, stop: Stop) -> None:
     if world.size == 1:
         ours()
     else:
-        roll = RollCall(world, f"{run.uid}-{run.attempt}", _connect())
+        roll = RollCall(world, _round(run, world), _connect())
         with lost_peers():
             roll.answer(ours, wanted.timeout_seconds, stop)
         collective(world, wanted.timeout_seconds)
     logger.info("preflight passed in %.2f s", time.monotonic() - begun)
+
+
+def _round(run: Run, world: World) -> str:
+    """Return a name under which no earlier processes have called: torchrun's store outlives those that it restarts."""
+    return f"{run.uid}-{run.attempt}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{world.size}"
 
 
 def _own_checks(run: Run, world: World, store: ObjectStore) -> None:
