@@ -35,7 +35,8 @@ class RunError(Exception):
         self.exit_code = exit_code
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.reason, self.message, self.retryable, self.exit_code)
+        # With what was noted on it: the step, and the node, which the process that it is sent to cannot know.
+        return _rebuild, (self.reason, self.message, self.retryable, self.exit_code), self.__dict__
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -48,7 +49,7 @@ class DataError(RunError):
         super().__init__(reason, message, retryable=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return DataError, (self.reason, self.message)
+        return DataError, (self.reason, self.message), self.__dict__
 
 
 def _rebuild(reason: str, message: str, retryable: bool, exit_code: int) -> RunError:

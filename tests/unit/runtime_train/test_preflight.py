@@ -82,6 +82,7 @@ def test_a_store_that_is_not_fit_is_named_with_the_worker_and_its_node() -> None
     said = failure(lambda: preflight.check(run_of(), World(), store, Stop()))
     assert (said.reason, said.failure_class, said.retryable) == (PREFLIGHT_FAILED, "Infrastructure", False)
     assert said.message.startswith("worker 1 on node gpu-17: storage: The S3 server of ")
+    assert said.node == "gpu-17"
     with pytest.raises(StoreError):
         preflight.check(with_none, World(), store, Stop())
 

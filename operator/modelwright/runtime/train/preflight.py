@@ -197,7 +197,11 @@ def _connect() -> Any:
 
 
 def _failed(check: str, what: str, *, retryable: bool = True) -> RunError:
-    return RunError(PREFLIGHT_FAILED, f"{whoami()}: {check}: {what}", retryable=retryable)
+    failure = RunError(PREFLIGHT_FAILED, f"{whoami()}: {check}: {what}", retryable=retryable)
+    # Under Ray it is the driver in another pod that says so.
+    if node := os.environ.get(NODE_VARIABLE):
+        on_node(failure, node)
+    return failure
 
 
 def _first_line(error: Exception) -> str:
