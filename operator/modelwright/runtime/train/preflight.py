@@ -27,8 +27,8 @@ from modelwright.runtime.train.world import World, lost_peers
 
 logger = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.5
-"""How long a process waits for the others before it looks whether it was asked to leave, or one of them gave up."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+"""Seconds between two looks whether the others have come."""
 _NAMED = 5
 _SIDE = 256
 _GONE = ("closed by peer", "connection reset", "broken pipe")
@@ -130,6 +130,7 @@ class RollCall:
     name: str
     store: Any
     now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def answer(self, checks: Callable[[], None], timeout_seconds: float, stop: Stop) -> None:
         """Make the own checks, and wait until all processes have made theirs."""
@@ -147,8 +148,9 @@ class RollCall:
         self._wait(timeout_seconds, stop)
 
     def _wait(self, timeout_seconds: float, stop: Stop) -> None:
-        deadline = self.now() + timeout_seconds
-        while not self._all_ready():
+        # Asked again and again: the store's own wait does not end for SIGTERM, and warns of every one in vain.
+        deadline, pause = self.now() + timeout_seconds, _SHORTEST_PAUSE
+        while not self.store.check([self._key("all")]):
             if stop.requested:
                 raise terminated(0)
             if self.store.check([self._key("failed")]):
@@ -156,15 +158,8 @@ class RollCall:
                 raise RunError(PEER_LOST, f"Another worker did not pass its preflight: {why}", retryable=True)
             if self.now() >= deadline:
                 raise self._absent(timeout_seconds)
-
-    def _all_ready(self) -> bool:
-        from torch.distributed import DistStoreError
-
-        try:
-            self.store.wait([self._key("all")], timedelta(seconds=_LOOK_SECONDS))
-        except DistStoreError:
-            return False
-        return True
+            self.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _absent(self, timeout_seconds: float) -> RunError:
         """Return the failure that names the processes which have not come."""
