@@ -138,8 +138,8 @@ class _Dialect:
         if "description" in node:
             schema["description"] = " ".join(inspect.cleandoc(node["description"]).split())
         if node.get("x-kubernetes-int-or-string"):
-            extras = ("x-kubernetes-int-or-string", "anyOf", "pattern")
-            return schema | {key: node[key] for key in extras}
+            extras = ("x-kubernetes-int-or-string", "anyOf", "pattern", "minimum", "maximum")
+            return schema | {key: node[key] for key in extras if key in node}
         schema |= {key: node[key] for key in _KEPT if key in node}
         _respell_bounds(schema)
         if schema["type"] in _FORMATS:
@@ -147,7 +147,10 @@ class _Dialect:
         self._add_default(schema, node)
         if "items" in node:
             schema["items"] = self.convert(node["items"])
-        if "additionalProperties" in node:
+        if node.get("additionalProperties") is True:
+            # Of a model that takes more fields than it names.
+            schema["x-kubernetes-preserve-unknown-fields"] = True
+        elif "additionalProperties" in node:
             schema["additionalProperties"] = self.convert(node["additionalProperties"])
         if "properties" in node:
             schema["properties"] = {name: self.convert(field) for name, field in node["properties"].items()}

@@ -54,6 +54,7 @@ TRAINING_JOB = Kind(
         "model",
         "storage",
         "failurePolicy",
+        "preflight",
     ),
     (
         _STATUS,

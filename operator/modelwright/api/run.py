@@ -23,6 +23,8 @@ TOKEN_FILE = "/var/run/secrets/modelwright/token"  # noqa: S105 (a path)
 """A projected token for the audience below; it is rotated, so it is read again for each report."""
 TOKEN_AUDIENCE = "modelwright"  # noqa: S105 (an audience)
 TERMINATION_MESSAGE_FILE = "/dev/termination-log"
+PREFLIGHT_FAILED = "PreflightFailed"
+"""The reason in the `Failure` of a worker that cannot begin: a name, the storage, a GPU or the network is not there."""
 TERMINATED = "Terminated"
 """The reason in the `Failure` of a process that saved and left because it, or a peer, was asked to."""
 HANG = "Hang"
@@ -140,3 +142,5 @@ class Failure(ApiModel):
     """Whose budget a restart uses; unset: ApplicationError, or DataError where no restart helps."""
     step: Count | None = None
     """The step at which the program broke."""
+    node: str | None = None
+    """The node that is to blame, where it is not that of this pod; empty where none is."""

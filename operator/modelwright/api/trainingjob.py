@@ -5,10 +5,13 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from modelwright.api.common import EnvVar, PodSettings, Status, Storage
+from modelwright.api.common import EnvVar, Status, Storage
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
 from modelwright.api.goodput import Goodput
 from modelwright.api.hang import Hang
+from modelwright.api.podtemplate import GangPods
+from modelwright.api.preflight import Preflight
+from modelwright.api.processes import ProcessesPerNode
 from modelwright.api.recipe import Recipe
 from modelwright.api.schema import (
     CLASSIFICATION_METRICS,
@@ -33,7 +36,7 @@ class Framework(StrEnum):
     RAY = "Ray"
 
 
-class Workers(PodSettings):
+class Workers(GangPods):
     """The pods of the gang. They start together, and when one is lost they start again together."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -45,6 +48,9 @@ class Workers(PodSettings):
     """Arguments to the command."""
     env: Annotated[tuple[EnvVar, ...], Field(max_length=256)] = ()
     """Environment variables of the container."""
+    processes_per_node: ProcessesPerNode | None = None
+    """How many processes torchrun starts in every pod: a number, or `gpu` for one for each GPU that the pod sees, where
+    no resource says how many those are (a DRA claim). Unset: one for each GPU in resources.limits, or 1."""
 
 
 class DataFormat(StrEnum):
@@ -175,6 +181,15 @@ class TrainingJobSpec(ApiModel):
                 "LightGBM trains in one pod: set workers.replicas to 1",
             ),
             rule(
+                f"{_NOT_TABULAR} || self.recipe.tabular.algorithm != 'LightGBM' || !has(self.workers.processesPerNode)"
+                " || self.workers.processesPerNode == 1",
+                "LightGBM trains in one process: leave workers.processesPerNode out",
+            ),
+            rule(
+                "self.framework == 'PyTorch' || !has(self.workers.processesPerNode)",
+                "workers.processesPerNode is for torchrun: under Ray the program asks for its workers itself",
+            ),
+            rule(
                 f"{_NOT_TABULAR} || !has(self.evaluation.thresholds) || self.evaluation.thresholds.all(threshold,"
                 f" (threshold.metric in {list(REGRESSION_METRICS)}) == (self.recipe.tabular.task == 'Regression'))",
                 f"evaluation.thresholds has a metric of another task: {_METRICS_BY_TASK}",
@@ -207,6 +222,8 @@ class TrainingJobSpec(ApiModel):
     """What is done about failures."""
     hang: Hang = Hang()
     """When training that stands still is given up."""
+    preflight: Preflight = Preflight()
+    """What a recipe looks at before it trains."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from modelwright.api.common import PodSettings, Status
+from modelwright.api.common import Status
+from modelwright.api.podtemplate import GangPods
 from modelwright.api.schema import (
     LOWER_IS_BETTER,
     REGRESSION_METRICS,
@@ -146,7 +147,7 @@ class Winner(ApiModel):
     """Create a TrainingJob from the template with the best parameters."""
 
 
-class SweepWorkers(PodSettings):
+class SweepWorkers(GangPods):
     """The pods of the sweep: the first is the Ray head and runs the driver."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1

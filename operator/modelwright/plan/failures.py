@@ -156,6 +156,8 @@ def _loss(pod: Object) -> tuple[int, Loss]:
     how = "failed" if found.exit_code is None else f"exited with code {found.exit_code}"
     if found.exit_code == _KILLED:
         how = "was killed"
+    if (broken := podstatus.broken_init(pod)) is not None:
+        how = f"did not begin: its init container {broken.get('name')} {how}"
     return 4, _seen(pod, Cause.WORKER_FAILED, f"{how}{': ' + found.last_line if found.last_line else ''}")
 
 
@@ -181,7 +183,7 @@ def _told(pod: Object, said: Failure) -> Loss:
         said.failure_class or default,
         retryable=said.retryable,
         step=said.step,
-        node=podstatus.node(pod),
+        node=podstatus.node(pod) if said.node is None else said.node or None,
         exit_code=_ending(pod).exit_code,
         output=_output(pod),
     )

@@ -5,17 +5,22 @@ from enum import StrEnum
 
 from modelwright.api.common import EnvVar
 from modelwright.api.layout import attempt_prefix
+from modelwright.api.podtemplate import IDENTITY_VOLUME, WORKER
+from modelwright.api.processes import gpus
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, TOKEN_AUDIENCE, TOKEN_FILE, Run, report_path
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
+from modelwright.api.variables import GPUS_VARIABLE, HOSTS_VARIABLE, NODE_VARIABLE, WORKERS_VARIABLE
+from modelwright.plan import gangpods
 from modelwright.plan.actions import Action, Apply, CreateSecret, Object
-from modelwright.plan.launch import LOGGED, Program, has_gpus, ray_command, torch_command
+from modelwright.plan.launch import LOGGED, Program, processes, ray_command, torch_command
 from modelwright.plan.names import child_name, short_hash
 from modelwright.plan.observed import ATTEMPT_LABEL, LOGS_ANNOTATION
 from modelwright.plan.pods import container_settings, env, labels, metadata, pod_settings, security_context, storage_env
 from modelwright.plan.queueing import Queue
 from modelwright.plan.settings import Settings
 
+_SHARED_MEMORY = "shared-memory"
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
 _SAVE_SECONDS = 110
@@ -102,10 +107,7 @@ def job(spec: Gang, settings: Settings) -> Object:
         "podReplacementPolicy": "Failed",
         # Who keeps the queue starts what it has admitted, and nothing that it has not.
         "suspend": spec.suspend or spec.queue is not None,
-        "template": {
-            "metadata": {"labels": {**labels(spec.owner), ATTEMPT_LABEL: number}},
-            "spec": _pod(spec, settings),
-        },
+        "template": _template(spec, settings),
     }
     if spec.launcher is Launcher.RAY:
         body["successPolicy"] = {"rules": [{"succeededIndexes": "0"}]}
@@ -136,75 +138,97 @@ def _token_secret(owner: Object) -> Object:
     }
 
 
+def _template(spec: Gang, settings: Settings) -> Object:
+    marks = {**labels(spec.owner), ATTEMPT_LABEL: str(spec.run.attempt)}
+    proposed = {
+        "metadata": {"labels": marks},
+        "spec": {**_pod(spec, settings), **gangpods.placement(spec.workers, marks)},
+    }
+    made = gangpods.overridden(spec.workers, proposed)
+    return gangpods.sealed(made, _contract(spec, marks, made["spec"]["containers"][0], settings), spec.avoided_nodes)
+
+
 def _pod(spec: Gang, settings: Settings) -> Object:
+    """Return what the user's override may change."""
     pod = pod_settings(spec.workers)
     if spec.workers.image:
         # Framework images of others often run as root; whether they may is for the namespace's policy to say.
         pod["securityContext"] = {"seccompProfile": {"type": "RuntimeDefault"}}
-    token = {"audience": TOKEN_AUDIENCE, "expirationSeconds": 3600, "path": TOKEN_FILE.rpartition("/")[2]}
+    grace = _grace_seconds(spec)
     return {
         **pod,
-        "restartPolicy": "Never",
-        # Ours saves a checkpoint and leaves; what does not listen should not be waited for longer than usual.
-        **({} if spec.program.command else {"terminationGracePeriodSeconds": _SAVE_SECONDS + _KILL_SECONDS}),
-        "subdomain": service_name(spec.owner),
-        **_away_from(spec.avoided_nodes),
+        **({} if grace is None else {"terminationGracePeriodSeconds": grace}),
         "containers": [_container(spec, settings)],
-        "volumes": [
-            {"name": "identity", "projected": {"sources": [{"serviceAccountToken": token}]}},
-            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
-        ],
+        "volumes": [{"name": _SHARED_MEMORY, "emptyDir": gangpods.shared_memory(spec.workers)}],
     }
 
 
-def _away_from(nodes: tuple[str, ...]) -> Object:
-    if not nodes:
-        return {}
-    # By its name and not by a label: a field takes one value, so there is a requirement for each node.
-    unwanted = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
-    required = {"nodeSelectorTerms": [{"matchFields": unwanted}]}
-    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
+def _contract(spec: Gang, marks: Object, container: Object, settings: Settings) -> Object:
+    """Return what holds whatever the user's override says; `container` is the worker with the override in it."""
+    token = {"audience": TOKEN_AUDIENCE, "expirationSeconds": 3600, "path": TOKEN_FILE.rpartition("/")[2]}
+    mount = {"name": IDENTITY_VOLUME, "mountPath": TOKEN_FILE.rpartition("/")[0], "readOnly": True}
+    worker = {
+        "name": WORKER,
+        "command": [*(LOGGED if logs_uri(spec) else ()), *_command(spec, container)],
+        "env": _told(spec, container, settings),
+        "volumeMounts": [mount],
+    }
+    return {
+        "metadata": {"labels": marks},
+        "spec": {
+            "restartPolicy": "Never",
+            "subdomain": service_name(spec.owner),
+            "containers": [worker],
+            "volumes": [{"name": IDENTITY_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}}],
+        },
+    }
+
+
+def _grace_seconds(spec: Gang) -> int | None:
+    # Ours saves a checkpoint and leaves; what does not listen should not be waited for longer than usual.
+    default = None if spec.program.command else _SAVE_SECONDS + _KILL_SECONDS
+    return gangpods.grace_seconds(spec.workers, default)
 
 
 def _container(spec: Gang, settings: Settings) -> Object:
     return {
-        "name": "worker",
+        "name": WORKER,
         **container_settings(spec.workers, settings.runtime_image),
-        "command": [*(LOGGED if logs_uri(spec) else ()), *_command(spec)],
-        "env": _environment(spec, settings),
+        "env": _environment(spec),
         "securityContext": security_context(read_only=False),
         "volumeMounts": [
-            {"name": "identity", "mountPath": TOKEN_FILE.rpartition("/")[0], "readOnly": True},
-            {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 (where NCCL, gloo and Ray look)
+            {"name": _SHARED_MEMORY, "mountPath": "/dev/shm"},  # noqa: S108 (where NCCL, gloo and Ray look)
         ],
     }
 
 
-def _command(spec: Gang) -> list[str]:
+def _command(spec: Gang, container: Object) -> list[str]:
     name, svc = job_name(spec.owner, spec.run.attempt), service_name(spec.owner)
     if spec.launcher is Launcher.RAY:
         return ray_command(spec.program, job=name, service=svc)
+    asked = spec.workers.processes_per_node if isinstance(spec.workers, Workers) else None
     return torch_command(
         spec.program,
         job=name,
         service=svc,
         replicas=spec.workers.replicas,
         run_id=f"{spec.run.uid}-{spec.run.attempt}",
-        gpus=has_gpus(spec.workers.resources.limits),
+        processes=processes(asked, container.get("resources") or {}),
+        preflight=spec.run.training.preflight.enabled,
     )
 
 
-def _environment(spec: Gang, settings: Settings) -> list[Object]:
-    storage = spec.run.storage
+def _environment(spec: Gang) -> list[Object]:
+    """Return the variables that the user may set otherwise."""
+    storage, grace = spec.run.storage, _grace_seconds(spec)
     ours = [
         *env(
             {
-                # The kubelet reads $(NAME) as a reference and $$ as a dollar sign.
-                RUN_VARIABLE: spec.run.model_dump_json(by_alias=True, exclude_none=True).replace("$", "$$"),
-                REPORT_URL_VARIABLE: _report_url(spec, settings),
                 "PYTHONUNBUFFERED": "1",
+                # Silent by itself; with it, an error of NCCL says which call of the network or the driver failed.
+                "NCCL_DEBUG": "WARN",
                 # torchrun's own patience is 30 s, whatever the pod has.
-                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if spec.program.command else str(_SAVE_SECONDS),
+                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if grace is None else str(max(1, grace - _KILL_SECONDS)),
                 "AWS_ENDPOINT_URL": storage.endpoint,
                 "AWS_ENDPOINT_URL_S3": storage.endpoint,
                 "AWS_REGION": storage.region,
@@ -218,6 +242,34 @@ def _environment(spec: Gang, settings: Settings) -> list[Object]:
     # Server-side apply takes no name twice. The user's entries win; the CRD keeps them off MODELWRIGHT_ names.
     merged = {entry["name"]: entry for entry in (*ours, *(entry.document() for entry in users))}
     return list(merged.values())
+
+
+def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
+    """Return the variables that our own programs read."""
+    devices = gpus((container.get("resources") or {}).get("limits") or {})
+    host = f"{job_name(spec.owner, spec.run.attempt)}-{{}}.{service_name(spec.owner)}"
+    plain = env(
+        {
+            # The kubelet reads $(NAME) as a reference and $$ as a dollar sign.
+            RUN_VARIABLE: _without_override(spec.run).replace("$", "$$"),
+            REPORT_URL_VARIABLE: _report_url(spec, settings),
+            HOSTS_VARIABLE: host,
+            WORKERS_VARIABLE: str(spec.workers.replicas),
+            GPUS_VARIABLE: str(devices),
+        }
+    )
+    return [*plain, {"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
+
+
+def _without_override(run: Run) -> str:
+    """Return a run as JSON without what only the Job is made from, which may be long."""
+    override = {"pod_template"}
+    workers = {"workers": override}
+    return run.model_dump_json(
+        by_alias=True,
+        exclude_none=True,
+        exclude={"training": workers, "sweep": {"workers": override, "template": workers}},
+    )
 
 
 def _report_url(spec: Gang, settings: Settings) -> str | None:

@@ -1,21 +1,27 @@
 """What the pods of a gang are started with: torchrun or Ray, around a program of ours or of the user's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from modelwright.api.processes import EVERY_GPU, gpus
+from modelwright.plan.actions import Object
 
 RENDEZVOUS_PORT = 29400
 RAY_PORT = 6379
-GPU = "nvidia.com/gpu"
 LOGGED = ("python", "-m", "modelwright.runtime.logs", "--")
 """In front of a command: the end of its output is kept on S3. Only our own image is sure to have that."""
 PATIENCE = 1800
 """Seconds that torchrun waits for its peers. Its own 60 s would call a slow image pull of one pod a failure of all."""
+_BEFORE = 60
+"""Seconds before torchrun gives up that the preflight says whose address is missing."""
 
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
 _TORCH = f"""\
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
 exec torchrun --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
 """
+# Beside torchrun, which imports torch in the meantime: whom it waits for is all the same to it.
+_NAMES = f"python -m modelwright.runtime.preflight {PATIENCE - _BEFORE} &\n"
 
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
@@ -49,15 +55,17 @@ class Program:
         return self.command or ("python", "-m", self.module)
 
 
-def torch_command(program: Program, *, job: str, service: str, replicas: int, run_id: str, gpus: bool) -> list[str]:
-    """Return the container command of every pod of a PyTorch gang.
+def torch_command(
+    program: Program, *, job: str, service: str, replicas: int, run_id: str, processes: str, preflight: bool
+) -> list[str]:
+    """Return the container command of every pod of a PyTorch gang, with so many `processes` in each, or `gpu`.
 
-    Our own module in one pod without GPUs is one process, and needs no launcher.
+    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too.
     """
-    per_node = "--nproc-per-node=gpu" if gpus else "--nproc-per-node=1"
+    per_node = f"--nproc-per-node={processes}"
     target = ("--no-python", *program.command) if program.command else ("-m", program.module)
     if replicas == 1:
-        if not gpus and not program.command:
+        if processes == "1" and not program.command:
             return list(program.argv())
         return ["torchrun", "--standalone", per_node, *target]
     rendezvous = (
@@ -68,7 +76,8 @@ def torch_command(program: Program, *, job: str, service: str, replicas: int, ru
         f"--rdzv-endpoint={job}-0.{service}:{RENDEZVOUS_PORT}",
         f"--rdzv-id={run_id}",
     )
-    return ["sh", "-c", _TORCH, "torchrun", *rendezvous, *target]
+    script = _NAMES + _TORCH if preflight and not program.command else _TORCH
+    return ["sh", "-c", script, "torchrun", *rendezvous, *target]
 
 
 def ray_command(program: Program, *, job: str, service: str) -> list[str]:
@@ -76,9 +85,16 @@ def ray_command(program: Program, *, job: str, service: str) -> list[str]:
     return ["sh", "-c", _RAY, "ray", f"{job}-0.{service}", *program.argv()]
 
 
-def has_gpus(limits: Mapping[str, str | int]) -> bool:
-    """Tell whether a pod is given NVIDIA GPUs."""
-    return str(limits.get(GPU, "0")) != "0"
+def processes(asked: int | str | None, resources: Object) -> str:
+    """Return how many processes torchrun starts in a pod: as asked, or one for each GPU of the container, or 1.
+
+    A claim (DRA) names a device, but not how many GPUs that is: torchrun counts what it sees.
+    """
+    if asked is not None:
+        return str(asked)
+    if count := gpus(resources.get("limits") or {}):
+        return str(count)
+    return EVERY_GPU if resources.get("claims") else "1"
 
 
 def program(module: str, command: Sequence[str] = (), args: Sequence[str] = ()) -> Program:

@@ -24,10 +24,25 @@ def running(pod: Object) -> bool:
 
 
 def terminated(pod: Object) -> Object:
-    """Return how the container of a pod ended, rather one that failed than one beside it; empty while none has."""
-    found: list[Object] = [(container.get("state") or {}).get("terminated") or {} for container in containers(pod)]
-    ended = [entry for entry in found if entry]
+    """Return how the container of a pod ended, rather one that failed than one beside it; empty while none has.
+
+    Where it never began, an init container may have failed. Side-cars are not asked: they end because the pod does.
+    """
+    ended = [entry for entry in map(_end, containers(pod)) if entry]
+    if (broken := broken_init(pod)) is not None:
+        ended = [_end(broken)]
     return next((entry for entry in ended if entry.get("exitCode") != 0), ended[0] if ended else {})
+
+
+def broken_init(pod: Object) -> Object | None:
+    """Return the status of the init container that kept the others from beginning; None where none did."""
+    if any(_end(container) for container in containers(pod)):
+        return None
+    return next((entry for entry in init_containers(pod) if _end(entry).get("exitCode", 0) != 0), None)
+
+
+def _end(container: Object) -> Object:
+    return (container.get("state") or {}).get("terminated") or {}
 
 
 def condition(pod: Object, kind: str) -> Object:
@@ -37,8 +52,13 @@ def condition(pod: Object, kind: str) -> Object:
 
 
 def containers(pod: Object) -> Iterable[Object]:
-    """Return the statuses of a pod's containers."""
+    """Return the statuses of a pod's containers, init containers aside."""
     return status(pod).get("containerStatuses") or ()
+
+
+def init_containers(pod: Object) -> Iterable[Object]:
+    """Return the statuses of a pod's init containers, side-cars among them."""
+    return status(pod).get("initContainerStatuses") or ()
 
 
 def status(pod: Object) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _late(pod: Object, limit: float) -> Loss:
 
 
 def _waiting(pod: Object) -> Trouble | None:
-    for container in podstatus.containers(pod):
+    for container in (*podstatus.init_containers(pod), *podstatus.containers(pod)):
         waiting = (container.get("state") or {}).get("waiting") or {}
         why, detail = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
         if why in _IMAGE_WAITS:

@@ -16,7 +16,7 @@ from modelwright.api.trainingjob import (
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import goodput, history, owner
+from modelwright.plan import goodput, history, owner, podtemplate
 from modelwright.plan.actions import Action, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
@@ -76,8 +76,11 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         return owner.after_the_end(observed, before, now)
     try:
         spec = TrainingJobSpec.model_validate(observed.object["spec"])
+        wrong = podtemplate.problem(spec.workers)
     except ValidationError as error:
-        return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, sentence(error)), now)
+        wrong = sentence(error)
+    if wrong is not None:
+        return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, wrong), now)
     view = look(observed, before.attempt, spec.failure_policy.rules)
     if not isinstance(view, View):
         return owner.ask(observed, view, before, now)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from modelwright.api.layout import sweep_key
 from modelwright.api.run import Run, SweepResult
 from modelwright.api.tuningsweep import TuningSweepSpec, TuningSweepStatus
-from modelwright.plan import owner, trials, winner
+from modelwright.plan import owner, podtemplate, trials, winner
 from modelwright.plan.actions import Action, Apply, Ask, Plan
 from modelwright.plan.attempts import Clock, JobState, View, look, outdated, tick
 from modelwright.plan.budgets import Budget
@@ -59,7 +59,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         return owner.after_the_end(observed, before, now, busy=busy)
     try:
         spec = TuningSweepSpec.model_validate(observed.object["spec"])
-        wrong = problem(spec)
+        wrong = problem(spec) or podtemplate.problem(spec.workers)
     except ValidationError as error:
         wrong = sentence(error)
     if wrong is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modelwright.api.failurepolicy import FailureClass
-from modelwright.api.run import PEER_LOST, TERMINATED, TERMINATION_MESSAGE_FILE, Failure
+from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED, TERMINATED, TERMINATION_MESSAGE_FILE, Failure
 from modelwright.registry.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,8 @@ _MESSAGE_LIMIT = 1900
 """Bytes. The kubelet reads 4096 of a termination message, and JSON may write a quote or a line break as two."""
 _EXIT_FAILED = 1
 _STEP = "modelwright_step"
-_INFRASTRUCTURE = frozenset({PEER_LOST, TERMINATED, "WorkersMissing", "CheckpointLost"})
+_NODE = "modelwright_node"
+_INFRASTRUCTURE = frozenset({PEER_LOST, TERMINATED, PREFLIGHT_FAILED, "WorkersMissing", "CheckpointLost"})
 """Reasons for which no program is to blame."""
 _YIELD_SECONDS = 2.0
 """Longer than torchrun and the kubelet take to notice that a process has died."""
@@ -34,7 +35,8 @@ class RunError(Exception):
         self.exit_code = exit_code
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.reason, self.message, self.retryable, self.exit_code)
+        # With what was noted on it: the step, and the node, which the process that it is sent to cannot know.
+        return _rebuild, (self.reason, self.message, self.retryable, self.exit_code), self.__dict__
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -47,7 +49,7 @@ class DataError(RunError):
         super().__init__(reason, message, retryable=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return DataError, (self.reason, self.message)
+        return DataError, (self.reason, self.message), self.__dict__
 
 
 def _rebuild(reason: str, message: str, retryable: bool, exit_code: int) -> RunError:
@@ -57,12 +59,18 @@ def _rebuild(reason: str, message: str, retryable: bool, exit_code: int) -> RunE
 def explain(error: BaseException) -> Failure:
     """Return the failure that an exception stands for; what nobody foresaw may be retried."""
     failure = _failure(error)
-    return failure.model_copy(update={"failure_class": _class_of(error, failure), "step": getattr(error, _STEP, None)})
+    known = {"step": getattr(error, _STEP, None), "node": getattr(error, _NODE, None)}
+    return failure.model_copy(update={"failure_class": _class_of(error, failure), **known})
 
 
 def at_step(error: Exception, step: int) -> None:
     """Note on an error the step at which it happened: the same error at the same step is not worth a third attempt."""
     setattr(error, _STEP, step)
+
+
+def on_node(error: Exception, node: str) -> None:
+    """Note on an error the node that is to blame, where it is not that of this process; an empty one blames none."""
+    setattr(error, _NODE, node)
 
 
 def _failure(error: BaseException) -> Failure:

@@ -36,6 +36,7 @@ REFUSED_BY_PATTERN = {
     r"^https?://[^/]+/?$": "minio:9000",
     r"^[-._a-zA-Z][-._a-zA-Z0-9]*$": "1ST",
     r"^[a-z][a-zA-Z]*(\.[a-z][a-zA-Z]*)?$": "neural_network.learning_rate",
+    r"^gpu$": "cpu",
 }
 
 _KEY_OF = {"name": "a", "key": "b"}
@@ -57,6 +58,43 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "log_loss; Regression has mae, rmse, r2": {"evaluation": {"thresholds": [{"metric": "rmse", "max": 1.0}]}},
     "model.promotion.metric is a metric of another task: Classification has accuracy, precision, recall, f1, roc_auc, "
     "log_loss; Regression has mae, rmse, r2": {"model": {"promotion": {"metric": "mae"}}},
+    "LightGBM trains in one process: leave workers.processesPerNode out": {
+        "workers": {"replicas": 1, "processesPerNode": "gpu"},
+        "recipe": {"tabular": {"algorithm": "LightGBM"}},
+    },
+    "workers.processesPerNode is for torchrun: under Ray the program asks for its workers itself": {
+        "framework": "Ray",
+        "workers": {"processesPerNode": 2},
+    },
+    # the pods of a gang
+    "topologyKey says nothing without topology": {"topologyKey": "rack"},
+    "a pod of a gang has the one container worker, and ends with it: put a side-car into initContainers, with "
+    "restartPolicy Always": {"containers": [{"name": "worker"}, {"name": "proxy", "image": "proxy:1"}]},
+    "restartPolicy is fixed to Never: failurePolicy says when the gang starts again": {"restartPolicy": "OnFailure"},
+    "subdomain and hostname are fixed: the workers find each other by them": {"hostname": "a"},
+    "the program of the worker is workers.command and workers.args, not a field of its container": {
+        "name": "worker",
+        "command": ["sleep"],
+    },
+    "the image of the worker is workers.image, not a field of its container": {"name": "worker", "image": "mine:1"},
+    "terminationMessagePath of the worker is fixed: a program says there why it failed": {
+        "name": "worker",
+        "terminationMessagePath": "/tmp/message",
+    },
+    "restartPolicy of the worker is fixed: failurePolicy says when the gang starts again": {
+        "name": "worker",
+        "restartPolicy": "Always",
+    },
+    "the volume identity is taken: it holds the token by which the operator knows its pods": {
+        "name": "identity",
+        "emptyDir": {},
+    },
+    "/var/run/secrets/modelwright is taken: it holds the token by which the operator knows its pods": {
+        "mountPath": "/var/run/secrets/modelwright/token",
+        "name": "a",
+    },
+    "labels below modelwright.dev/ and batch.kubernetes.io/, app.kubernetes.io/managed-by, job-name and controller-uid "
+    "are set by the operator and by the Job": {"labels": {"modelwright.dev/attempt": "7"}},
     # parts of it
     "a failure rule needs exitCodes or message": {"restart": False, "message": None},
     "a failure rule does nothing: give failureClass, restart or excludeNode": {
@@ -120,6 +158,7 @@ REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.model cannot be changed: create a new TrainingJob": {"model": {"name": "other"}},
     "spec.storage cannot be changed: create a new TrainingJob": {"storage": {"uri": "s3://other-bucket"}},
     "spec.failurePolicy cannot be changed: create a new TrainingJob": {"failurePolicy": {"maxRestarts": 9}},
+    "spec.preflight cannot be changed: create a new TrainingJob": {"preflight": {"enabled": False}},
     "spec.template cannot be changed: create a new TuningSweep": {"template": {"dataset": {"splitSeed": 8}}},
     "spec.searchSpace cannot be changed: create a new TuningSweep": {
         "searchSpace": [{"name": "algorithm", "choice": {"values": ["LightGBM"]}}]
@@ -150,7 +189,13 @@ _SENTENCES = {
     "maxProperties": "must have at most {} items",
     "x-kubernetes-list-type": "Duplicate value",
 }
-_FIRST = {"env": {"name": "A"}}
+_FIRST = {
+    "env": {"name": "A"},
+    "containers": {"name": "worker"},
+    "initContainers": {"name": "fetch"},
+    "volumes": {"name": "data"},
+    "volumeMounts": {"mountPath": "/data"},
+}
 """Entries of lists that must be whole before a rule further down is looked at."""
 
 

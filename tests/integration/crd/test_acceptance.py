@@ -10,6 +10,7 @@ import yaml
 
 from e2e.cluster.standalone import find
 from modelwright.api.kinds import KINDS, Kind
+from modelwright.api.trainingjob import TrainingJobSpec
 from tests.integration.crd import rules
 from tests.integration.crd.conftest import Api
 from tests.unit.test_docs import PAGES, manifests
@@ -46,6 +47,18 @@ def test_a_spec_that_the_operator_writes_back_is_accepted_and_means_the_same(api
         written = model.model_validate(manifest["spec"]).document()
         served = api.create(renamed(manifest) | {"spec": written})["spec"]
         assert model.model_validate(served) == model.model_validate(manifest["spec"])
+
+
+def test_a_pod_template_comes_back_as_it_was_written(api: Api) -> None:
+    claims = [{"name": "gpus", "resourceClaimTemplateName": "two-gpus"}]
+    worker = {"name": "worker", "resources": {"claims": [{"name": "gpus"}]}, "env": [{"name": "A", "$patch": "delete"}]}
+    written = {"hostNetwork": True, "resourceClaims": claims, "containers": [worker], "affinity": {"$patch": "replace"}}
+    manifest = rules.merge(rules.example("TrainingJob"), {"spec": {"workers": {"podTemplate": {"spec": written}}}})
+    served = api.create(renamed(manifest))["spec"]
+    assert served["workers"]["podTemplate"]["spec"] == written
+    template = TrainingJobSpec.model_validate(served).workers.pod_template
+    assert template is not None
+    assert template.patch()["spec"] == written
 
 
 @pytest.mark.parametrize("kind", rules.BASE)

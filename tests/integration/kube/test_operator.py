@@ -120,6 +120,39 @@ def test_a_refused_child_is_said_in_the_status_and_made_when_it_is_allowed(
     await_true(lambda: ready_reason(plane.get(namespace, "trainingjob", "a")) == "Suspended", 90)
 
 
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"nodeSelectr": {"a": "b"}}, ".spec.template.spec.nodeSelectr: field not declared in schema"),
+        ({"hostNetwork": "yes"}, ".spec.template.spec.hostNetwork: expected boolean"),
+        ({"initContainers": [{"name": "fetch"}]}, "spec.template.spec.initContainers[0].image: Required value"),
+    ],
+)
+def test_a_pod_template_that_kubernetes_does_not_take_is_said_in_the_status_and_not_tried_in_a_loop(
+    plane: Plane, namespace: str, start_operator: StartOperator, spec: dict[str, Any], sentence: str
+) -> None:
+    operator = start_operator()
+    job = suspended(namespace, "a")
+    job["spec"]["workers"]["podTemplate"] = {"spec": spec}
+    plane.kubectl.apply([job])
+    await_true(lambda: ready_reason(plane.get(namespace, "trainingjob", "a")) == "ChildRejected")
+    assert sentence in plane.get(namespace, "trainingjob", "a")["status"]["conditions"][0]["message"]
+    tried = operator.writes()
+    time.sleep(3)
+    assert operator.writes() == tried
+
+
+@pytest.mark.parametrize("example", ["trainingjob-gpus", "trainingjob-sidecar"])
+def test_the_examples_of_pod_templates_make_jobs_that_kubernetes_takes(
+    plane: Plane, namespace: str, start_operator: StartOperator, example: str
+) -> None:
+    start_operator()
+    plane.kubectl.apply([manifest(example, namespace, "a", suspend=True, storage={"uri": "s3://models"})])
+    await_true(lambda: ready_reason(plane.get(namespace, "trainingjob", "a")) == "Suspended")
+    (job,) = plane.list(namespace, "jobs")
+    assert [entry["name"] for entry in job["spec"]["template"]["spec"]["containers"]] == ["worker"]
+
+
 def test_only_its_own_namespaces_are_touched(plane: Plane, namespace: str, start_operator: StartOperator) -> None:
     start_operator()
     plane.kubectl.apply([suspended("default", "elsewhere"), suspended(namespace, "here")])

@@ -157,6 +157,18 @@ def test_a_structural_schema_has_no_references_no_null_and_openapi_bounds() -> N
     }
 
 
+def test_a_model_that_takes_more_than_it_names_keeps_unknown_fields() -> None:
+    class Open(Inner):
+        """An open value."""
+
+        model_config = ConfigDict(extra="allow")
+
+    schema = crd.structural(Open)
+    assert schema["x-kubernetes-preserve-unknown-fields"] is True
+    assert schema["properties"]["size"]["default"] == 3
+    assert "x-kubernetes-preserve-unknown-fields" not in crd.structural(Inner)
+
+
 def test_without_defaults_none_is_left_at_any_depth() -> None:
     assert not [path for path, node in nodes(crd.structural(Outer, defaults=False)) if "default" in node]
 

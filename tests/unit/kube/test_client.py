@@ -252,3 +252,10 @@ async def test_many_calls_at_once_share_a_limited_number_of_connections(
         await asyncio.gather(*(client.get(JOB, "ns", str(number)) for number in range(50)))
     assert len(server.asked) == 50
     assert server.most == 5
+
+
+def test_a_field_that_server_side_apply_does_not_know_is_a_refusal_though_the_status_is_500() -> None:
+    message = "failed to create typed patch object (a/b; batch/v1, Kind=Job): .spec.x: field not declared in schema"
+    body = orjson.dumps({"kind": "Status", "message": message, "code": 500})
+    assert isinstance(errors.from_response(500, body), errors.Rejected)
+    assert isinstance(errors.from_response(500, b"boom"), errors.Unavailable)

@@ -214,3 +214,32 @@ def test_what_keeps_pods_from_starting_is_said() -> None:
 
 def test_pods_on_their_way_are_no_trouble() -> None:
     assert trouble([waiting("ContainerCreating"), pod(phase="Pending"), pod(phase="Running")]) is None
+
+
+def init(name: str, **state: Any) -> dict[str, Any]:
+    return {"name": name, "state": state}
+
+
+def test_an_init_container_that_failed_is_named_with_its_last_words() -> None:
+    ended = {"exitCode": 2, "message": "connecting\nno such bucket\n"}
+    waiting = {"containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "PodInitializing"}}}]}
+    fetch = {"initContainerStatuses": [init("cache", running={}), init("fetch", terminated=ended)], **waiting}
+    loss = classify([pod(**fetch)])
+    assert loss.message == (
+        "pod a-1-0 (worker 0) did not begin: its init container fetch exited with code 2: no such bucket"
+    )
+    assert (loss.reason, loss.exit_code) == (Cause.WORKER_FAILED, 2)
+
+
+def test_a_side_car_that_is_stopped_with_its_pod_is_not_the_cause() -> None:
+    stopped = {"initContainerStatuses": [init("cache", terminated={"exitCode": 137})]}
+    loss = classify([pod(ended={"exitCode": 3, "message": "ValueError: no"}, **stopped)])
+    assert (loss.exit_code, loss.message) == (3, "pod a-1-0 (worker 0) exited with code 3: ValueError: no")
+
+
+@pytest.mark.parametrize(("told", "blamed"), [(None, "node-1"), ("node-9", "node-9"), ("", None)])
+def test_a_pod_may_say_that_another_node_is_to_blame_or_none(told: str | None, blamed: str | None) -> None:
+    document = {"reason": "PreflightFailed", "message": "because", "failureClass": "Infrastructure", "node": told}
+    found = {**pod(ended={"message": json.dumps(document)}), "spec": {"nodeName": "node-1"}}
+    loss = classify([found])
+    assert (loss.reason, loss.failure_class, loss.node) == ("PreflightFailed", FailureClass.INFRASTRUCTURE, blamed)

@@ -45,10 +45,11 @@ def make(
     *,
     suspend: bool = False,
     settings: Settings = SETTINGS,
+    preflight: Any = None,
     **workers: Any,
 ) -> tuple[Any, ...]:
     of = of or owner()
-    spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}})
+    spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}, "preflight": preflight or {}})
     storage = ResolvedStorage(uri="s3://models/team", endpoint="http://s3:7070", region="eu")
     meta = of["metadata"]
     run = Run(
@@ -141,9 +142,11 @@ def test_names_of_two_lives_never_meet(first: str, second: str, attempt: int) ->
 def test_pods_hold_no_rights_but_a_token_for_the_operator() -> None:
     pod, container = pod_of(make()), container_of(make())
     assert pod["automountServiceAccountToken"] is False
-    (source,) = pod["volumes"][0]["projected"]["sources"]
+    (identity,) = (volume for volume in pod["volumes"] if volume["name"] == "identity")
+    (source,) = identity["projected"]["sources"]
     assert source["serviceAccountToken"]["audience"] == "modelwright"
-    assert container["volumeMounts"][0]["mountPath"] == "/var/run/secrets/modelwright"
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts["identity"] == "/var/run/secrets/modelwright"
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
@@ -239,9 +242,20 @@ def test_a_program_in_an_image_of_the_users_is_left_alone() -> None:
 
 def test_every_gpu_gets_a_process() -> None:
     gpus = {"limits": {"nvidia.com/gpu": 4}}
-    assert "--nproc-per-node=gpu" in command_of(make(resources=gpus))
-    assert "--nproc-per-node=gpu" in command_of(make(replicas=1, resources=gpus))
-    assert "--nproc-per-node=1" in command_of(make(resources={"limits": {"nvidia.com/gpu": 0}}))
+    assert "--nproc-per-node=4" in command_of(make(resources=gpus))
+    assert "--nproc-per-node=4" in command_of(make(replicas=1, resources=gpus))
+    assert "--nproc-per-node=1" in container_of(make(resources={"limits": {"nvidia.com/gpu": 0}}))["command"]
+    assert env_of(make(resources=gpus))["MODELWRIGHT_GPUS"] == "4"
+    assert env_of(make())["MODELWRIGHT_GPUS"] == "0"
+
+
+def test_the_user_says_how_many_processes_where_kubernetes_does_not() -> None:
+    assert "--nproc-per-node=3" in command_of(make(processesPerNode=3))
+    assert "--nproc-per-node=gpu" in container_of(make(processesPerNode="gpu"))["command"]
+    assert (
+        "--nproc-per-node=1"
+        in container_of(make(processesPerNode=1, resources={"limits": {"nvidia.com/gpu": 4}}))["command"]
+    )
 
 
 @pytest.fixture
@@ -261,7 +275,7 @@ def shell(tmp_path: Path) -> Any:
 
 
 def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
-    command = command_of(make())
+    command = command_of(make(preflight={"enabled": False}))
     assert "is_host=1," in shell(command, 0)[0]
     (line,) = shell(command, 1)
     assert "is_host=0," in line
@@ -269,6 +283,16 @@ def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
     for wanted in ("--nnodes=2", "--max-restarts=0", f"--rdzv-endpoint={host}", "--rdzv-id=uid-1-1"):
         assert f" {wanted} " in line
     assert line.endswith("-m modelwright.runtime.train")
+
+
+def test_a_recipe_asks_for_the_names_of_its_workers_beside_torchrun(shell: Any) -> None:
+    lines = shell(command_of(make()), 1)
+    assert sorted(line.partition(" ")[0] for line in lines) == ["python", "torchrun"]
+    assert "python -m modelwright.runtime.preflight 1740" in lines
+    env = env_of(make(replicas=3))
+    assert env["MODELWRIGHT_HOSTS"].format(2) == f"{job_name(owner(), 1)}-2.{service_name(owner())}"
+    assert env["MODELWRIGHT_WORKERS"] == "3"
+    assert env["MODELWRIGHT_NODE"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
 
 
 def test_the_users_program_runs_in_every_pod_of_torch(shell: Any) -> None:

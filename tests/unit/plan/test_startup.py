@@ -5,7 +5,7 @@ from typing import Any
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan.actions import Object
-from modelwright.plan.startup import timeout
+from modelwright.plan.startup import timeout, trouble
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
@@ -50,3 +50,10 @@ def test_a_pod_that_is_on_its_way_out_need_not_start() -> None:
     leaving = pod()
     leaving["metadata"]["deletionTimestamp"] = "2026-11-23T12:05:00Z"
     assert timeout([leaving], 600, NOON + timedelta(seconds=600)) == (None, None)
+
+
+def test_an_image_of_an_init_container_that_cannot_be_pulled_is_named() -> None:
+    state = {"waiting": {"reason": "ErrImagePull"}}
+    found = trouble([pod(initContainerStatuses=[{"name": "fetch", "image": "tools/fetch:1", "state": state}])])
+    assert found is not None
+    assert found.message == "tools/fetch:1 cannot be pulled: check its name and imagePullSecrets"

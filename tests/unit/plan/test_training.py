@@ -47,6 +47,15 @@ def test_the_pods_are_told_what_they_are() -> None:
     assert (run.name, run.attempt, run.storage.uri, run.image) == ("a", 1, "s3://models/team", "runtime:1")
 
 
+def test_a_pod_template_that_makes_no_sense_is_an_invalid_spec() -> None:
+    template = {"spec": {"containers": [{"name": "worker", "$patch": "delete"}]}}
+    sim = Simulation({**RECIPE, "workers": {"podTemplate": template}})
+    sim.world.settle()
+    assert sim.ready == ("False", "InvalidSpec")
+    assert message(sim).startswith("spec.workers.podTemplate.spec.containers[worker]: $patch cannot")
+    assert not sim.world.cluster.of_kind("Job")
+
+
 def test_an_invalid_spec_is_stalled_and_starts_nothing() -> None:
     sim = Simulation({**RECIPE, "workers": {"replicas": 0}})
     sim.world.settle()

@@ -6,7 +6,7 @@ import pytest
 
 from modelwright.api.run import PEER_LOST, Failure
 from modelwright.registry.errors import StoreError
-from modelwright.runtime.failure import DataError, RunError, at_step, explain, guarded, write_failure
+from modelwright.runtime.failure import DataError, RunError, at_step, explain, guarded, on_node, write_failure
 
 
 def raising(error: BaseException) -> None:
@@ -87,3 +87,13 @@ def test_errors_survive_the_way_from_a_ray_worker(error: RunError | StoreError) 
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
     assert type(copy) is type(error)
     assert (str(copy), copy.retryable) == (str(error), error.retryable)
+
+
+@pytest.mark.parametrize(
+    "error", [RunError("PreflightFailed", "no GPU", retryable=True), DataError("DataInvalid", "no rows")]
+)
+def test_what_was_noted_on_an_error_is_sent_with_it(error: RunError) -> None:
+    at_step(error, 7)
+    on_node(error, "gpu-17")
+    told = explain(pickle.loads(pickle.dumps(error)))  # noqa: S301 (our own)
+    assert (told.reason, told.step, told.node) == (error.reason, 7, "gpu-17")

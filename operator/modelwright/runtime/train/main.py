@@ -12,13 +12,12 @@ from modelwright.api.artifacts import Metrics
 from modelwright.api.recipe import TabularRecipe
 from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import Dataset, Framework, ModelOutput, RegisteredVersion
-from modelwright.registry.probe import require_conditional_writes
 from modelwright.registry.store import ObjectStore, open_store
 from modelwright.registry.versions import find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
-from modelwright.runtime.train import data, incumbent, package, problem, reference
+from modelwright.runtime.train import data, incumbent, package, preflight, problem, reference
 from modelwright.runtime.train.answers import GraphModel
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.evaluation import evaluate, outcome_of, require_thresholds
@@ -57,11 +56,10 @@ def execute(run: Run) -> None:
             # A process that has said that it starts is known to be starting until it says more.
             reporter.send(TrainingReport(attempt=run.attempt, stage="Starting", spent=around.phases.spent()))
         store = open_store(run.storage)
+        preflight.check(run, world, store, stop)
         if world.agree(world.leads and finish_registered(store, run)):
             logger.info("this job has registered its version before; nothing is left to do")
             return
-        if world.leads:
-            require_conditional_writes(store)
         with tempfile.TemporaryDirectory(prefix="modelwright-") as scratch:
             _train(around, store, Path(scratch))
 

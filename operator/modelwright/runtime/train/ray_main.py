@@ -14,6 +14,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
+from modelwright.api.processes import gpus
 from modelwright.api.run import PEER_LOST, Run
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
@@ -21,7 +22,6 @@ from modelwright.runtime.failure import RunError
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
 from modelwright.runtime.train import main
 
-GPU = "nvidia.com/gpu"
 # Enough to be placed by, and never too much for a pod with a small CPU limit: one worker a node is what matters.
 _SOME_CPU = 0.01
 _THREADS = "OMP_NUM_THREADS"
@@ -61,9 +61,9 @@ def fit(run: Run, storage: str) -> None:
 def scaling_of(run: Run) -> ScalingConfig:
     """Return one worker a pod, or one a GPU where pods have them; training starts when all can."""
     workers = run.training.workers
-    gpus = int(workers.resources.limits.get(GPU, 0))
-    if gpus:
-        return ScalingConfig(num_workers=workers.replicas * gpus, use_gpu=True)
+    devices = gpus(workers.resources.limits)
+    if devices:
+        return ScalingConfig(num_workers=workers.replicas * devices, use_gpu=True)
     return ScalingConfig(
         num_workers=workers.replicas, resources_per_worker={"CPU": _SOME_CPU}, placement_strategy="STRICT_SPREAD"
     )

@@ -12,9 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from modelwright.api.run import PEER_LOST
+from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED
 from modelwright.runtime.failure import RunError
+from modelwright.runtime.preflight import whoami
 
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
+"""Of NVIDIA and AMD; torch calls both of them CUDA."""
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 # What gloo and NCCL say when the other end has gone; they raise nothing more specific than RuntimeError.
 _PEER_WORDS = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl", "socket", "timed out")
@@ -97,12 +100,16 @@ def joined(patience: timedelta | None = None) -> Iterator[World]:
 
 def _device() -> str:
     """Return this process's GPU, if the pod has any; a look at the device files spares most pods an import."""
-    if not Path("/dev/nvidiactl").exists():
+    if not any(Path(driver).exists() for driver in _DRIVERS):
         return "cpu"
     import torch
 
     if not torch.cuda.is_available():
         return "cpu"
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    number, seen = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= seen:
+        message = f"{whoami()}: GPU: process {number + 1} of this pod has none: torch sees {seen}"
+        raise RunError(PREFLIGHT_FAILED, message, retryable=True)
+    device = f"cuda:{number}"
     torch.cuda.set_device(device)
     return device

@@ -1,0 +1,41 @@
+"""How many processes a pod runs, and what Kubernetes calls the devices that they run on."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, WithJsonSchema
+
+EVERY_GPU = "gpu"
+"""torchrun's own word for one process for each GPU that it sees."""
+_GPUS = frozenset({"nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe"})
+_PARTS = ("nvidia.com/mig-", "nvidia.com/gpu.shared")
+
+ProcessesPerNode: TypeAlias = Annotated[
+    Annotated[int, Field(ge=1, le=128)] | Literal["gpu"],
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": f"^{EVERY_GPU}$",
+            "minimum": 1,
+            "maximum": 128,
+        }
+    ),
+]
+
+
+def gpus(limits: Mapping[str, str | int]) -> int:
+    """Return how many GPUs the limits of a container give to a program.
+
+    However many parts of GPUs there are (MIG, time slices), they count as one: a process of CUDA sees one instance of
+    MIG (NVIDIA MIG user guide, "CUDA visibility"), and NCCL does not join two parts of one GPU.
+    """
+    whole = sum(_number(limits[name]) for name in _GPUS & limits.keys())
+    parts = any(name.startswith(_PARTS) and _number(limit) for name, limit in limits.items())
+    return whole or int(parts)
+
+
+def _number(quantity: str | int) -> int:
+    """Return a quantity of devices, which have no halves; 0 for what only the API server can refuse."""
+    text = str(quantity)
+    return int(text) if text.isascii() and text.isdecimal() else 0

@@ -1,0 +1,12 @@
+"""What a pod of a gang is told in its environment, beside the `Run`. Importing this costs nothing."""
+
+HOSTS_VARIABLE = "MODELWRIGHT_HOSTS"
+"""The host name of every worker, with `{}` for its index."""
+WORKERS_VARIABLE = "MODELWRIGHT_WORKERS"
+"""How many pods the gang has. The index of this one is in JOB_COMPLETION_INDEX."""
+GPUS_VARIABLE = "MODELWRIGHT_GPUS"
+"""How many GPUs the limits of the container give it; 0 where they do not say."""
+NODE_VARIABLE = "MODELWRIGHT_NODE"
+"""The node of the pod."""
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""The number of this worker in the gang, from 0; set by Kubernetes."""
