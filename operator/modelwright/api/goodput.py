@@ -49,7 +49,7 @@ class BucketSeconds(ApiModel):
     suspensions."""
 
     queued: Count = 0
-    """The pods were asked for and did not all have a node: Kueue, the scheduler, or something that had to be there
+    """The pods were asked for and did not all have a node: a queue, the scheduler, or something that had to be there
     first."""
     starting: Count = 0
     """The pods had their nodes, until the first step: image pull, rendezvous, data, restoring the checkpoint."""
