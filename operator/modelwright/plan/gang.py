@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from modelwright.api.checkpoint import KILL_SECONDS, RECIPE_GRACE_SECONDS
 from modelwright.api.common import EnvVar
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, TOKEN_AUDIENCE, TOKEN_FILE, Run, report_path
 from modelwright.api.trainingjob import Workers
@@ -18,10 +19,6 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """On an object of ours: the LocalQueue of Kueue that admits its gangs."""
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
-_SAVE_SECONDS = 110
-"""For the last checkpoint of a pod that is asked to leave."""
-_KILL_SECONDS = 10
-"""For torchrun, which kills what has not left by then, to end before the kubelet kills it."""
 # An Indexed Job names its pods' hosts `<job>-<index>`, and a host name has 63 characters.
 _JOB_NAME_LIMIT = 63 - len("-999")
 
@@ -138,7 +135,7 @@ def _token_secret(owner: Object) -> Object:
 
 
 def _pod(spec: Gang, settings: Settings) -> Object:
-    pod = pod_settings(spec.workers)
+    pod, grace = pod_settings(spec.workers), _grace_seconds(spec)
     if spec.workers.image:
         # Framework images of others often run as root; whether they may is for the namespace's policy to say.
         pod["securityContext"] = {"seccompProfile": {"type": "RuntimeDefault"}}
@@ -146,8 +143,8 @@ def _pod(spec: Gang, settings: Settings) -> Object:
     return {
         **pod,
         "restartPolicy": "Never",
-        # Ours saves a checkpoint and leaves; what does not listen should not be waited for longer than usual.
-        **({} if spec.program.command else {"terminationGracePeriodSeconds": _SAVE_SECONDS + _KILL_SECONDS}),
+        # What does not listen should not be waited for longer than usual, unless its user wants that.
+        **({} if grace is None else {"terminationGracePeriodSeconds": grace}),
         "subdomain": service_name(spec.owner),
         **_away_from(spec.avoided_nodes),
         "containers": [_container(spec, settings)],
@@ -196,7 +193,7 @@ def _command(spec: Gang) -> list[str]:
 
 
 def _environment(spec: Gang, settings: Settings) -> list[Object]:
-    storage = spec.run.storage
+    storage, grace = spec.run.storage, _grace_seconds(spec)
     ours = [
         *env(
             {
@@ -205,7 +202,7 @@ def _environment(spec: Gang, settings: Settings) -> list[Object]:
                 REPORT_URL_VARIABLE: _report_url(spec, settings),
                 "PYTHONUNBUFFERED": "1",
                 # torchrun's own patience is 30 s, whatever the pod has.
-                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if spec.program.command else str(_SAVE_SECONDS),
+                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if grace is None else str(grace - KILL_SECONDS),
                 "AWS_ENDPOINT_URL": storage.endpoint,
                 "AWS_ENDPOINT_URL_S3": storage.endpoint,
                 "AWS_REGION": storage.region,
@@ -219,6 +216,12 @@ def _environment(spec: Gang, settings: Settings) -> list[Object]:
     # Server-side apply takes no name twice. The user's entries win; the CRD keeps them off MODELWRIGHT_ names.
     merged = {entry["name"]: entry for entry in (*ours, *(entry.document() for entry in users))}
     return list(merged.values())
+
+
+def _grace_seconds(spec: Gang) -> int | None:
+    """Return the time that a pod has to save and leave; None for what Kubernetes gives."""
+    asked = spec.run.training.checkpoint.grace_seconds
+    return RECIPE_GRACE_SECONDS if asked is None and not spec.program.command else asked
 
 
 def _report_url(spec: Gang, settings: Settings) -> str | None:
