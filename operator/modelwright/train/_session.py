@@ -142,6 +142,10 @@ class Session(Rows):
         self._save(state)
         return True
 
+    def wait(self) -> None:
+        """Wait until this process's part of the last checkpoint is written."""
+        self._saver.wait()
+
     def close(self) -> None:
         """End well: wait for the save that is under way, and report the last step."""
         self._control.drain()

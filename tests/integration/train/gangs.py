@@ -5,6 +5,7 @@ rank 0 prints what it saw. `2:stop` is a gang under DDP whose last process gets 
 """
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from torch.distributed.tensor import DTensor, init_device_mesh
 from modelwright import train
 from modelwright.train import Session, _resume  # noqa: F401 (imported before the processes part)
 
+logger = logging.getLogger(__name__)
 _STEPS = 4
 
 
@@ -80,8 +82,8 @@ def gang(folder: str, size: int, *, stops: bool) -> list[int]:
                 work(folder, size, stops=stops)
             except SystemExit as end:
                 code = int(end.code or 0)
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
+            except Exception:
+                logger.exception("process %d broke", rank)
                 code = 1
             os._exit(code)
         children.append(child)

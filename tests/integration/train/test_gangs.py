@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def gangs(folder: Path, *sizes: str) -> list[dict[str, Any]]:
 def test_a_sharded_state_is_taken_over_by_more_and_by_fewer_processes(tmp_path: Path) -> None:
     seen = gangs(tmp_path, "1", "2", "3", "1")
     assert [(entry["size"], entry["first"]) for entry in seen] == [(1, 0), (2, 3), (3, 6), (1, 9)]
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         assert after["found"] == before["saved"]
     newest = tmp_path / "runs/local/desk/checkpoints/000000000009"
     assert {path.name for path in newest.iterdir()} >= {"rank-00000.safetensors", "rank-00002.safetensors"}

@@ -182,3 +182,12 @@ def test_what_keeps_pods_from_starting_is_said() -> None:
 
 def test_pods_on_their_way_are_no_trouble() -> None:
     assert trouble([waiting("ContainerCreating"), pod(phase="Pending"), pod(phase="Running")]) is None
+
+
+@pytest.mark.parametrize("outcome", ["Asked to stop; saved at step 40", "Asked to stop at step 40; it did not fit"])
+def test_a_pod_that_had_to_leave_tells_whether_it_saved(outcome: str) -> None:
+    message = json.dumps({"reason": "Terminated", "message": outcome, "step": 40})
+    loss = classify([pod(ended={"exitCode": 143, "message": message}, **disrupted("PreemptionByScheduler"))])
+    assert loss.reason == Cause.PREEMPTED
+    assert loss.message == f"pod a-1-0 (worker 0) was preempted by a pod of higher priority. {outcome}"
+    assert loss.step == 40
