@@ -60,6 +60,8 @@ class Session(Rows):
         self._resumed: int | None = None
         self._done = 0
         self._just_saved = False
+        self._listens = False
+        self._copies: dict[str, Any] = {}
         self._schedule = Schedule(run.training.checkpoint, 0, now)
         self._pace = Pace(0, now)
         self._said: dict[str, Any] = {}
@@ -163,13 +165,16 @@ class Session(Rows):
 
     def _listen(self) -> None:
         # Not before: until now, SIGTERM ends the process at once, and nothing is lost by that.
-        if threading.current_thread() is threading.main_thread():
+        if not self._listens and threading.current_thread() is threading.main_thread():
             self._stop.listen()
+        self._listens = True
 
     def _save(self, state: dict[str, Any]) -> None:
         from modelwright.train import _shards
 
-        part = _shards.capture(state, leads=self._world.leads)
+        self._saver.wait()  # only a forced save finds another one under way
+        part = _shards.capture(state, leads=self._world.leads, before=self._copies)
+        self._copies = part.copies
         self._schedule.saved(self._done)
         self._just_saved = True
         self._saver.save(self._done, part, self._numbers() if self._world.leads else {})

@@ -6,6 +6,7 @@ now. The files are ours: `.safetensors`, read without running code.
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,8 +61,13 @@ class Saved:
     """By the file, and the entry in it."""
 
 
-def capture(state: State, *, leads: bool) -> Capture:
-    """Copy this process's part of a state: of a tensor that every process has, rank 0 takes all."""
+def capture(state: State, *, leads: bool, before: Mapping[str, Any] | None = None) -> Capture:
+    """Copy this process's part of a state: of a tensor that every process has, rank 0 takes all.
+
+    `before` are the copies of the save before, which nobody reads any more: memory that is there already is written
+    several times as fast.
+    """
+    free = before or {}
     tree, tensors = _state.collect(state)
     copies: dict[str, Any] = {}
     parts: dict[str, TensorPart] = {}
@@ -71,10 +77,10 @@ def capture(state: State, *, leads: bool) -> Capture:
                 continue
             for chunk in _chunks(name, tensor):
                 parts[name] = TensorPart(tensor=name, offsets=tuple(chunk.offsets), sizes=tuple(chunk.sizes))
-                copies[name] = _to_host(tensor.to_local())
+                copies[name] = _to_host(tensor.to_local(), free.get(name))
         elif leads:
             parts[name] = TensorPart(tensor=name, offsets=(0,) * tensor.dim(), sizes=tuple(tensor.shape))
-            copies[name] = _to_host(tensor)
+            copies[name] = _to_host(tensor, free.get(name))
     return Capture(tree, copies, parts, any(isinstance(tensor, DTensor) for tensor in tensors.values()))
 
 
@@ -200,5 +206,8 @@ def _is_copy(tensor: DTensor) -> bool:
     return any(place.is_replicate() and here for place, here in zip(tensor.placements, at, strict=True))
 
 
-def _to_host(tensor: Any) -> Any:
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def _to_host(tensor: Any, into: Any) -> Any:
+    if into is None or (into.shape, into.dtype) != (tensor.shape, tensor.dtype):
+        # A GPU writes to pinned memory without a copy between.
+        into = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+    return into.copy_(tensor.detach())

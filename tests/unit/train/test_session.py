@@ -61,6 +61,18 @@ def test_a_resumed_loop_ends_exactly_where_an_uninterrupted_one_does(store: Obje
     assert {report.resumed_from_step for report in second.reporter.reports} == {5}
 
 
+def test_each_checkpoint_holds_its_own_step_though_memory_is_used_again(client: FakeS3, store: ObjectStore) -> None:
+    loop = Loop(store, run_of(checkpoint={"everySteps": 1, "keep": {"last": 9}}))
+    loop.train(6)
+    shorter = Loop(memory_store())
+    shorter.train(4)
+    for step in (5, 6):
+        del client.objects[f"{FOLDER}{step:012d}/manifest.json"]
+    fresh = Loop(store)
+    assert fresh.session.resume(**fresh.state) == 4
+    assert torch.equal(fresh.model.weight, shorter.model.weight)
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_nothing_of_it_is_taken(client: FakeS3, store: ObjectStore) -> None:
     Loop(store, run_of(checkpoint={"everySteps": 5})).train(11)
     name = f"{FOLDER}000000000010/rank-00000.safetensors"
