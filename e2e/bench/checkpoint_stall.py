@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,8 +47,7 @@ def measure(megabytes: int, repeats: int) -> Stall:
     waited, whole = [], []
     with tempfile.TemporaryDirectory() as folder, train.session(folder) as session:
         for step in range(repeats + 1):
-            state = {"model": module}
-            stalled = _timed(lambda step=step, state=state: session.checkpoint(step, force=True, **state))
+            stalled = _timed(partial(session.checkpoint, step, force=True, model=module))
             rest = _timed(session.wait)
             if step:  # the first one finds nothing in the caches
                 waited.append(stalled)

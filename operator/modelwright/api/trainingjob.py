@@ -235,12 +235,16 @@ class Progress(ApiModel):
     """Epochs to make."""
     loss: Measured = None
     """The training loss of the last step."""
-    metrics: Annotated[
-        tuple[ReportedMetric, ...],
-        Field(
-            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-        ),
-    ] = ()
+    metrics: (
+        Annotated[
+            tuple[ReportedMetric, ...],
+            Field(
+                max_length=16,
+                json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            ),
+        ]
+        | None
+    ) = None
     """What a program of the user's own reports beside its loss."""
     eta_seconds: Count | None = None
     """The time that is left, at the present pace."""

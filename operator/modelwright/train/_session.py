@@ -208,7 +208,7 @@ class Session(Rows):
             step=self._done,
             total_steps=self._total,
             loss=loss,
-            metrics=tuple(metrics[:_MOST_METRICS]),
+            metrics=tuple(metrics[:_MOST_METRICS]) or None,
             eta_seconds=None if self._total is None else self._pace.eta(self._done, self._total),
         )
         self._reporter.send(
