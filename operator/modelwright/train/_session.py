@@ -157,11 +157,14 @@ class Session(Rows):
 
     def fail(self, error: Exception) -> None:
         """End badly: leave the cause where the operator finds it, with the step at which it happened."""
-        self._saver.abandon()
         at_step(error, self._done)
         message = Path(TERMINATION_MESSAGE_FILE)
         if message.exists():  # only in a pod
             leave_behind(explain(error), message)
+
+    def abandon(self) -> None:
+        """Let a save that waits for other processes end: however the loop was left, this one shall not stay for it."""
+        self._saver.abandon()
 
     def _listen(self) -> None:
         # Not before: until now, SIGTERM ends the process at once, and nothing is lost by that.

@@ -12,7 +12,7 @@ from modelwright.api import layout
 from modelwright.api.artifacts import CheckpointManifest, CheckpointPart, File
 from modelwright.api.run import Run
 from modelwright.api.trainingjob import CheckpointStatus
-from modelwright.registry.errors import StoreError
+from modelwright.registry.errors import ObjectNotFound, StoreError
 from modelwright.registry.store import ObjectStore
 from modelwright.registry.versions import describe
 from modelwright.runtime.train.retention import Kept, superfluous
@@ -78,9 +78,7 @@ class CheckpointFolder:
         """Download a file that may be large; return whether it is there and undamaged."""
         try:
             self._store.download(self._prefix + name, path)
-        except StoreError as error:
-            if error.retryable:
-                raise
+        except ObjectNotFound:
             logger.warning("checkpoint %s is damaged and passed over: %s is missing", self.uri, name)
             return False
         if describe(path) != expected:
@@ -216,8 +214,8 @@ class CheckpointWriter:
     def _save(self, step: int, save: Callable[[], CheckpointStatus | None]) -> None:
         try:
             self.last = save() or self.last
-        except StoreError as error:
-            logger.warning("checkpoint %d could not be saved, training goes on: %s", step, error.message)
+        except (StoreError, OSError) as error:
+            logger.warning("checkpoint %d could not be saved, training goes on: %s", step, error)
         else:
             self.saved_step = step
             logger.info("checkpoint %d saved", step)
