@@ -1,7 +1,8 @@
 """Gangs of processes that train a small network, one gang after the other: `python gangs.py FOLDER 2 3 1`.
 
 They are forked, so that torch is imported once for all. Each gang goes on with four steps, saves after the third, and
-rank 0 prints what it saw. `2:stop` is a gang under DDP whose last process gets SIGTERM in its second step.
+rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its second step, `2:stop-whole` such a
+one under DDP.
 """
 
 import json
@@ -35,11 +36,11 @@ def sums(model: Any, optimizer: Any) -> list[float]:
     return [round(float(value.detach().double().sum()), 6) for value in whole]
 
 
-def work(folder: str, size: int, *, stops: bool) -> None:
+def work(folder: str, size: int, *, stops: bool, whole: bool) -> None:
     torch.set_num_threads(1)
     with train.session(folder) as session:
         model = network()
-        if stops:
+        if whole:
             model = torch.nn.parallel.DistributedDataParallel(model)
         else:
             fully_shard(model, mesh=init_device_mesh("cpu", (size,)))
@@ -68,7 +69,7 @@ def say(session: Session, seen: dict[str, Any]) -> None:
         print(json.dumps(seen), flush=True)
 
 
-def gang(folder: str, size: int, *, stops: bool) -> list[int]:
+def gang(folder: str, size: int, *, stops: bool, whole: bool) -> list[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     children = []
@@ -79,7 +80,7 @@ def gang(folder: str, size: int, *, stops: bool) -> list[int]:
             os.environ["MASTER_PORT"] = str(port)
             code = 0
             try:
-                work(folder, size, stops=stops)
+                work(folder, size, stops=stops, whole=whole)
             except SystemExit as end:
                 code = int(end.code or 0)
             except Exception:
@@ -93,6 +94,7 @@ def gang(folder: str, size: int, *, stops: bool) -> list[int]:
 if __name__ == "__main__":
     for argument in sys.argv[2:]:
         size, _, mode = argument.partition(":")
-        codes = gang(sys.argv[1], int(size), stops=mode == "stop")
-        expected = 143 if mode == "stop" else 0
+        stops = mode.startswith("stop")
+        codes = gang(sys.argv[1], int(size), stops=stops, whole=mode == "stop-whole")
+        expected = 143 if stops else 0
         assert codes == [expected] * int(size), codes

@@ -41,7 +41,14 @@ def test_a_sharded_state_is_taken_over_by_more_and_by_fewer_processes(tmp_path: 
 
 @pytest.mark.timeout(_TIMEOUT_SECONDS)
 def test_a_gang_of_which_one_process_is_asked_to_leave_saves_and_leaves_at_one_step(tmp_path: Path) -> None:
-    stopped, after = gangs(tmp_path, "2:stop", "1")
-    # The others hear of it a step later; the state that DDP saved whole is taken over in shards.
-    assert stopped["stopped"] == 2
+    # What DDP saves whole is taken over in shards.
+    stopped, sharded, after = gangs(tmp_path, "2:stop-whole", "2", "1")
+    assert stopped["stopped"] == 2, "the others hear of it a step later"
+    assert (sharded["first"], sharded["found"]) == (3, stopped["saved"])
+    assert (after["first"], after["found"]) == (6, sharded["saved"])
+
+
+@pytest.mark.timeout(_TIMEOUT_SECONDS)
+def test_a_gang_that_is_asked_to_leave_waits_for_every_shard(tmp_path: Path) -> None:
+    stopped, after = gangs(tmp_path, "2:stop", "3")
     assert (after["first"], after["found"]) == (3, stopped["saved"])
