@@ -50,6 +50,7 @@ TRAINING_JOB = Kind(
         "recipe",
         "dataset",
         "checkpoint",
+        "resume",
         "evaluation",
         "model",
         "storage",

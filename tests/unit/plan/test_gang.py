@@ -46,10 +46,12 @@ def make(
     suspend: bool = False,
     settings: Settings = SETTINGS,
     preflight: Any = None,
+    checkpoint: dict[str, Any] | None = None,
     **workers: Any,
 ) -> tuple[Any, ...]:
     of = of or owner()
-    spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}, "preflight": preflight or {}})
+    more = {"preflight": preflight or {}, "checkpoint": checkpoint or {}}
+    spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}, **more})
     storage = ResolvedStorage(uri="s3://models/team", endpoint="http://s3:7070", region="eu")
     meta = of["metadata"]
     run = Run(
@@ -109,6 +111,12 @@ def test_a_recipe_has_time_to_save_before_it_leaves() -> None:
     assert pod_of(make())["terminationGracePeriodSeconds"] == 120
     assert env_of(make())["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "110"
     assert "terminationGracePeriodSeconds" not in pod_of(make(image="mine:1", command=["sh", "-c", "sleep 1000"]))
+
+
+def test_a_user_may_give_more_time_to_save() -> None:
+    asked = make(image="mine:1", command=["python", "train.py"], checkpoint={"graceSeconds": 600})
+    assert pod_of(asked)["terminationGracePeriodSeconds"] == 600
+    assert env_of(asked)["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "590"
 
 
 def test_a_held_gang_is_its_job_alone() -> None:

@@ -17,7 +17,7 @@ from modelwright.registry.versions import find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
-from modelwright.runtime.train import data, incumbent, package, preflight, problem, reference
+from modelwright.runtime.train import data, incumbent, package, preflight, problem, reference, warmstart
 from modelwright.runtime.train.answers import GraphModel
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.evaluation import evaluate, outcome_of, require_thresholds
@@ -122,7 +122,7 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
         incumbent.require_comparable(store, run, split, scratch)
     preprocessor, trainer = begin(split, recipe, world)
     checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
-    learnt = learn(trainer, checkpoints, around)
+    learnt = learn(trainer, checkpoints, around, lambda: warmstart.begin(trainer, store, run, split.signature))
     if not world.leads:
         return
     logger.info("trained for %d steps; evaluating", trainer.step)
