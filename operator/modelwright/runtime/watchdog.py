@@ -33,8 +33,9 @@ class Standstill:
 class Patience:
     """How long a step may take, from how long the last steps of this attempt took."""
 
-    def __init__(self, timeout: float | None = None) -> None:
+    def __init__(self, timeout: float | None = None, least: float = LEAST_SECONDS) -> None:
         self._timeout = timeout
+        self._least = least
         self._seconds = [0.0] * _REMEMBERED
         self._count = 0
 
@@ -55,7 +56,7 @@ class Patience:
             return self._timeout
         if self._count < _ENOUGH:
             return self.long
-        return min(max(LEAST_SECONDS, _FACTOR * max(self._seconds)), MOST_SECONDS)
+        return min(max(self._least, _FACTOR * max(self._seconds)), MOST_SECONDS)
 
 
 class Watchdog:

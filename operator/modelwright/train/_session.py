@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import at_step, explain, leave_behind
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train.checkpoints import CheckpointStore
+from modelwright.runtime.train.phases import Phase, Phases
 from modelwright.runtime.train.progress import Pace
 from modelwright.runtime.train.schedule import Schedule
 from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop, leave
 from modelwright.runtime.train.world import World
+from modelwright.runtime.watchdog import Watchdog
 from modelwright.train._control import Control
 from modelwright.train._rows import Rows
 from modelwright.train._saving import Saver
@@ -48,12 +51,16 @@ class Session(Rows):
         reporter: Reporter,
         stop: Stop,
         now: Callable[[], float] = time.monotonic,
+        watchdog: Watchdog | None = None,
+        phases: Phases | None = None,
     ) -> None:
         super().__init__(run, world, store)
         self._reporter = reporter
         self._stop = stop
         self._now = now
         self._store = store
+        self._watchdog = watchdog or Watchdog()
+        self._phases = phases or Phases(now)
         self._checkpoints = CheckpointStore(store, run, _FINGERPRINT)
         self._saver = Saver(self._checkpoints, world, world.agree(uuid.uuid4().hex))
         self._control = Control(world)
@@ -113,7 +120,7 @@ class Session(Rows):
         Numbers, or tensors of one. They are looked at once a second at most, so that a GPU is not waited for at each
         step. Rank 0's count; the others may call it or not.
         """
-        self._done = step + 1
+        self._beat(step + 1)
         self._total = total_steps or self._total
         self._said = {
             name: value.detach() if hasattr(value, "detach") else value
@@ -130,7 +137,7 @@ class Session(Rows):
         while training goes on. `force` saves in any case. When the pod was asked to leave, it saves, waits until
         that is done, and raises `Stopped`.
         """
-        self._done = step + 1
+        self._beat(step + 1)
         self._listen()
         flags = (self._stop.requested, self.rank == 0 and self._schedule.due_by_time(), self._saver.busy)
         stop, due, busy = (value > 0 for value in self._control.exchange([float(flag) for flag in flags]))
@@ -143,6 +150,13 @@ class Session(Rows):
             return False
         self._save(state)
         return True
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """Return a context for what takes long and is no step, such as a pass over other rows: it is no hang.
+
+        Every process enters it, for those that wait for one that is busy make no step either.
+        """
+        return self._watchdog.quiet()
 
     def wait(self) -> None:
         """Wait until this process's part of the last checkpoint is written."""
@@ -166,6 +180,13 @@ class Session(Rows):
         """Let a save that waits for other processes end: however the loop was left, this one shall not stay for it."""
         self._saver.abandon()
 
+    def _beat(self, done: int) -> None:
+        if done != self._done:  # whoever reports and saves says it twice
+            self._watchdog.beat(done)
+            # After the first step, which makes whatever is made at first use.
+            self._phases.enter(Phase.TRAINING)
+        self._done = done
+
     def _listen(self) -> None:
         # Not before: until now, SIGTERM ends the process at once, and nothing is lost by that.
         if not self._listens and threading.current_thread() is threading.main_thread():
@@ -175,22 +196,25 @@ class Session(Rows):
     def _save(self, state: dict[str, Any]) -> None:
         from modelwright.train import _shards
 
-        self._saver.wait()  # only a forced save finds another one under way
-        part = _shards.capture(state, leads=self._world.leads, before=self._copies)
+        with self._phases.standing_still():
+            self._saver.wait()  # only a forced save finds another one under way
+            part = _shards.capture(state, leads=self._world.leads, before=self._copies)
         self._copies = part.copies
         self._schedule.saved(self._done)
         self._just_saved = True
         self._saver.save(self._done, part, self._numbers() if self._world.leads else {})
 
     def _leave(self, state: dict[str, Any]) -> None:
+        self._watchdog.close()
         self._control.drain()
 
         def save() -> bool:
             self._save(state)
             return not self._world.leads or self._saver.finish(self._done)
 
-        error = leave(self._done, self._world, save)
-        self._saver.wait()
+        with self._phases.standing_still():
+            error = leave(self._done, self._world, save)
+            self._saver.wait()
         message = Path(TERMINATION_MESSAGE_FILE)
         if message.exists():
             leave_behind(explain(error), message)
@@ -220,5 +244,6 @@ class Session(Rows):
                 progress=progress,
                 checkpoint=self._saver.last,
                 resumed_from_step=self._resumed,
+                spent=self._phases.spent(),
             )
         )

@@ -9,6 +9,7 @@ from modelwright.registry.store import ObjectStore
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.world import World
+from modelwright.runtime.watchdog import Watchdog
 from modelwright.train import Session
 from tests.unit.runtime_train.runs import run_of
 
@@ -37,11 +38,18 @@ class Watch:
 class Loop:
     """Trains one weight, a second a step."""
 
-    def __init__(self, store: ObjectStore, run: Run | None = None, world: World | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        run: Run | None = None,
+        world: World | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self.stop = Stop()
         self.reporter = Collected()
         self.watch = Watch()
-        self.session = Session(run or run_of(), world or World(), store, self.reporter, self.stop, self.watch)
+        outside = (run or run_of(), world or World(), store, self.reporter, self.stop, self.watch)
+        self.session = Session(*outside, watchdog=watchdog)
         torch.manual_seed(0)
         self.model = torch.nn.Linear(3, 1)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)

@@ -16,6 +16,7 @@ from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import DataError, RunError, explain
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.world import World
+from modelwright.runtime.watchdog import Patience, Watchdog
 from modelwright.train._rows import Rows
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
@@ -197,3 +198,50 @@ def test_what_a_loop_raises_is_told_with_its_step(tmp_path: Path, monkeypatch: p
         loop()
     failure = explain(caught.value)
     assert (failure.step, failure.failure_class) == (7, "ApplicationError")
+
+
+class Listening(Watchdog):
+    """A watchdog that writes down what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[int] = []
+        self.closed = False
+
+    def beat(self, step: int) -> None:
+        self.told.append(step)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_every_step_is_told_once_and_a_loop_that_leaves_is_not_watched(store: ObjectStore) -> None:
+    watchdog = Listening()
+    loop = Loop(store, watchdog=watchdog)
+    loop.train(3)
+    assert watchdog.told == [1, 2, 3]
+    assert not watchdog.closed, "what comes after the last step may hang, too"
+    loop.stop.request()
+    with pytest.raises(train.Stopped):
+        loop.session.checkpoint(3, **loop.state)
+    assert watchdog.closed
+
+
+def test_what_is_no_step_may_take_its_time(store: ObjectStore) -> None:
+    now = [0.0]
+    watchdog = Watchdog(Patience(10.0), now=lambda: now[0])
+    loop = Loop(store, watchdog=watchdog)
+    loop.train(3)
+    with loop.session.quiet():
+        now[0] += 3000
+        assert watchdog.look() is None
+    now[0] += 11
+    assert watchdog.look() is not None
+
+
+def test_reports_tell_what_the_time_was_spent_on(store: ObjectStore) -> None:
+    loop = Loop(store)
+    loop.watch.seconds += 7
+    loop.train(5)
+    spent = loop.reporter.reports[-1].spent
+    assert (spent.starting, spent.training) == (8, 4), "the first step belongs to the start"
