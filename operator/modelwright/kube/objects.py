@@ -15,6 +15,7 @@ import orjson
 from modelwright.kube.resources import OURS
 from modelwright.plan.actions import Object
 from modelwright.plan.observed import OWNER_UID_LABEL
+from modelwright.plan.requests import slim as slim_pod
 
 _OUR_KINDS = frozenset(resource.kind for resource in OURS)
 _TOMBSTONES = 10_000
@@ -195,7 +196,10 @@ def trim(document: Object) -> Object:
         slim["spec"] = {"nodeName": document.get("spec", {}).get("nodeName")}
         slim["status"] = _trim_pod_status(document.get("status") or {})
     elif "template" in (spec := document.get("spec") or {}) and document["kind"] in ("Job", "Deployment"):
-        slim["spec"] = {**spec, "template": {"metadata": spec["template"].get("metadata", {})}}
+        template = {"metadata": spec["template"].get("metadata", {})}
+        if document["kind"] == "Job":
+            template["spec"] = slim_pod(spec["template"].get("spec") or {})
+        slim["spec"] = {**spec, "template": template}
     return slim
 
 

@@ -126,10 +126,13 @@ def test_a_copy_cannot_change_what_is_stored() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Job", "Deployment"])
-def test_pod_templates_are_not_kept(kind: str) -> None:
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{}]}}
+def test_pod_templates_are_not_kept_but_for_what_the_pods_of_a_job_ask_for(kind: str) -> None:
+    resources = {"limits": {"cpu": "1"}}
+    container = {"name": "worker", "image": "x", "resources": resources, "env": [{"name": "A", "value": "b"}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], "nodeSelector": {}}}
     document = child(kind, "x", "o", spec={"replicas": 1, "template": template})
-    assert trim(document)["spec"] == {"replicas": 1, "template": {"metadata": {"labels": {"a": "b"}}}}
+    kept = {"spec": {"containers": [{"name": "worker", "resources": resources}]}} if kind == "Job" else {}
+    assert trim(document)["spec"] == {"replicas": 1, "template": {"metadata": {"labels": {"a": "b"}}, **kept}}
     assert document["spec"]["template"] == template
 
 
