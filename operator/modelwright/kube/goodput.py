@@ -13,7 +13,7 @@ from modelwright.api.goodput import HELD, BucketSeconds
 from modelwright.kube.clock import utc_now
 from modelwright.kube.objects import Objects
 from modelwright.plan.actions import Object
-from modelwright.plan.goodput import accelerators
+from modelwright.plan.goodput import accelerators_of
 from modelwright.plan.times import is_stamp, parse
 
 LINGER = timedelta(hours=1)
@@ -68,14 +68,8 @@ def _add(
     for bucket in _BUCKETS:
         # Zeros too: what a series first shows, increase() does not count.
         seconds.add_metric((*place, bucket), float(spent.get(bucket, 0)))
-    count = _accelerators(job)
+    count = accelerators_of(job["spec"].get("workers") or {})
     for bucket in HELD if count else ():
         accelerator_seconds.add_metric((*place, bucket), float(count * spent.get(bucket, 0)))
     if (share := goodput.get("share")) is not None:
         ratio.add_metric(place, float(share))
-
-
-def _accelerators(job: Object) -> int:
-    workers = job["spec"].get("workers") or {}
-    limits = (workers.get("resources") or {}).get("limits") or {}
-    return accelerators(limits, workers.get("replicas", 1))
