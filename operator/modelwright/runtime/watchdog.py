@@ -33,8 +33,10 @@ class Standstill:
 class Patience:
     """How long a step may take, from how long the last steps of this attempt took."""
 
-    def __init__(self, timeout: float | None = None) -> None:
+    def __init__(self, timeout: float | None = None, extra: float = 0.0) -> None:
+        """`extra`: seconds more for what is no step, in which somebody else has a deadline of their own."""
         self._timeout = timeout
+        self._extra = extra
         self._seconds = [0.0] * _REMEMBERED
         self._count = 0
 
@@ -46,7 +48,7 @@ class Patience:
     @property
     def long(self) -> float:
         """Seconds for what is no step."""
-        return max(START_SECONDS, 2 * (self._timeout or 0.0))
+        return max(START_SECONDS, 2 * (self._timeout or 0.0)) + self._extra
 
     @property
     def limit(self) -> float:
