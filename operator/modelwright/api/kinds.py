@@ -54,7 +54,6 @@ TRAINING_JOB = Kind(
         "model",
         "storage",
         "failurePolicy",
-        "preflight",
     ),
     (
         _STATUS,
