@@ -1,7 +1,8 @@
 """Lets gangs in, one decision at a time: two that were decided side by side could each take the other's room.
 
 Who is in is what Jobs run, and who waits is what Jobs are suspended, so a new leader goes on where
-the last one stopped.
+the last one stopped. A gang that failed goes on in the room that it had: with a queue behind it, the loss of a pod
+would else cost days.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from modelwright.kube.act import Hands
 from modelwright.kube.metrics import gauge
 from modelwright.kube.objects import Key, Objects
 from modelwright.plan.actions import Patch, Ref
-from modelwright.plan.attempts import ref
+from modelwright.plan.attempts import attempt_of, finished, ref
 from modelwright.plan.contenders import contender
 from modelwright.plan.quotas import Contender, Quota, admit, usage, waiting_in
 
@@ -44,6 +45,11 @@ class _Seen:
     versions: tuple[int, int]
     """Resource versions of the Job and of its owner; 0 for an owner that is gone."""
     job: Ref
+    owner: str
+    """UID of its owner."""
+    attempt: int
+    over: bool
+    """It has ended; a gang of it keeps the room for the next attempt."""
     gang: Contender | None
 
 
@@ -65,6 +71,9 @@ class Admission:
         """UID and resource version of Jobs that may be in: the answer was lost, and no watch has told yet."""
         self._refused: dict[str, float] = {}
         """UID of Jobs that the API server does not let be started, and when that is tried again."""
+        self._in: set[str] = set()
+        """UID of owners whose gangs had their room at the last decision: the next attempt goes on in it."""
+        self._reasons: dict[Key, str] = {}
         self._took = 0.0
         """Seconds of the last decision, without its writes."""
         self._seen: dict[Key, _Seen] = {}
@@ -74,9 +83,18 @@ class Admission:
 
     def __call__(self, key: Key, owner: str | None, by: Key | None) -> None:
         """Take note of a change that may make room, or want some."""
-        # What a reconcile writes about an owner is its status, every second while it trains: of no concern here.
-        if key.kind == "Job" or (key.kind in _OWNERS and by is None):
+        if key.kind == "Job":
             self._changed.set()
+        elif key.kind in _OWNERS:
+            # What a reconcile writes is the status, every second while it trains: of that the reason counts alone.
+            record = self._objects.record(key)
+            reason = record.reason if record is not None else ""
+            if by is None or self._reasons.get(key, "") != reason:
+                self._changed.set()
+            if record is None:
+                self._reasons.pop(key, None)
+            else:
+                self._reasons[key] = reason
 
     async def run(self) -> None:
         """Decide after every change, for ever; without quotas there is nothing to decide."""
@@ -100,8 +118,11 @@ class Admission:
         self._unanswered = {}
         self._refused = {uid: until for uid, until in self._refused.items() if uid in jobs and until > begun}
         gangs = [gang for gang in _gangs(seen) if gang.admitted or gang.identity not in self._refused]
-        known = [replace(gang, admitted=True) if gang.identity in unanswered else gang for gang in gangs]
-        wanted = [*sorted(unanswered), *(gang.identity for gang in admit(self._quotas, known))]
+        again = {gang.identity for gang in gangs if not gang.admitted and jobs[gang.identity].owner in self._in}
+        sure = again.union(unanswered)
+        known = [replace(gang, admitted=True) if gang.identity in sure else gang for gang in gangs]
+        self._in = {jobs[gang.identity].owner for gang in known if gang.admitted}
+        wanted = [*sorted(sure), *(gang.identity for gang in admit(self._quotas, known))]
         self._took = self._clock() - begun
         for uid in wanted:
             await self._let_in(jobs[uid])
@@ -111,7 +132,7 @@ class Admission:
         job = entry.job
         try:
             await self._hands.carry_out(Patch(job, {"spec": {"suspend": False}}), _BY)
-        except (errors.Rejected, errors.Conflict) as error:
+        except errors.Rejected as error:
             log.warning("Job %s/%s may not be let in: %s", job.namespace, job.name, error.message)
             self._refused[job.uid] = self._clock() + REFUSED_SECONDS
             # Whoever waits behind it may have its room.
@@ -154,9 +175,19 @@ class Admission:
                 found[key] = before
             elif (job := self._objects.get(key)) is not None:
                 owner = None if place is None else self._objects.get(place)
-                found[key] = _Seen(versions, ref(job, "batch/v1", "Job"), contender(job, owner))
+                found[key] = _Seen(
+                    versions,
+                    ref(job, "batch/v1", "Job"),
+                    record.owner or "",
+                    attempt_of(job),
+                    finished(job),
+                    contender(job, owner),
+                )
         self._seen = found
-        return list(found.values())
+        newest: dict[str, int] = {}
+        for entry in found.values():
+            newest[entry.owner] = max(entry.attempt, newest.get(entry.owner, 0))
+        return [entry for entry in found.values() if not entry.over or entry.attempt == newest[entry.owner]]
 
 
 def _gangs(seen: list[_Seen]) -> list[Contender]:

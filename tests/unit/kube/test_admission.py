@@ -161,6 +161,56 @@ async def test_who_is_not_to_go_on_is_not_let_in(fields: dict[str, Any]) -> None
     assert world.running() == []
 
 
+def _status(reason: str) -> dict[str, Any]:
+    return {"conditions": [{"type": "Ready", "status": "False", "reason": reason, "message": ""}]}
+
+
+@pytest.mark.parametrize(("reason", "running"), [("Restarting", ["a-2"]), ("SecretNotFound", ["b-1"])])
+@pytest.mark.parametrize("looks", [0, 1])
+async def test_a_gang_that_failed_goes_on_in_its_room_unless_it_waits_for_somebody(
+    reason: str, running: list[str], looks: int
+) -> None:
+    world = World(*CPUS)
+    world.add("b", workers={**WORKERS, "replicas": 2})
+    world.add("a", held=False, workers={**WORKERS, "replicas": 2})
+    await world.admission.decide()
+    failed = world.bench.api.objects[Key("Job", "ns", "a-1")]
+    failed["metadata"]["labels"]["modelwright.dev/attempt"] = "1"
+    world.bench.show({**failed, "status": {"conditions": [{**_COMPLETE, "type": "Failed"}]}})
+    world.change("a", status=_status(reason))
+    for _ in range(looks if running == ["a-2"] else 1):
+        await world.admission.decide()
+    successor = child("Job", "a-2", "uid-a", spec={**failed["spec"], "suspend": True})
+    successor["metadata"]["labels"]["modelwright.dev/attempt"] = "2"
+    world.bench.show(successor)
+    await world.admission.decide()
+    assert [name for name in world.running() if name != "a-1"] == running
+    await world.admission.decide()
+    assert world.metrics()["modelwright_quota_used"] == 2
+
+
+async def test_a_job_that_gives_up_makes_room(monkeypatch: Any) -> None:
+    monkeypatch.setattr(admission, "SETTLE_SECONDS", 0.0)
+    world = World(*CPUS)
+    world.add("a", held=False, workers={**WORKERS, "replicas": 2})
+    failed = world.bench.api.objects[Key("Job", "ns", "a-1")]
+    world.bench.show({**failed, "status": {"conditions": [{**_COMPLETE, "type": "Failed"}]}})
+    world.change("a", status=_status("Training"))
+    world.add("b")
+    task = asyncio.create_task(world.admission.run())
+    await asyncio.sleep(0.05)
+    assert world.running() == ["a-1"]
+    found = world.bench.api.objects[Key("TrainingJob", "ns", "a")]
+    ended = {**_status("RestartsExhausted"), "completionTime": "2026-01-01T00:01:00Z"}
+    key = Key("TrainingJob", "ns", "a")
+    world.bench.objects.put(world.bench.api.add({**found, "status": ended}), key)
+    await asyncio.sleep(0.05)
+    assert "b-1" in world.running()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 async def test_one_that_the_api_server_refuses_keeps_nobody_waiting_and_is_tried_again_later() -> None:
     world = World(*CPUS)
     world.add("a", workers={**WORKERS, "replicas": 2})
