@@ -125,6 +125,13 @@ def test_a_copy_cannot_change_what_is_stored() -> None:
     assert objects.get(KEY)["spec"]["epochs"] == 1
 
 
+def test_what_kubectl_was_given_is_not_kept_twice() -> None:
+    document = training_job()
+    document["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "x"}
+    assert trim(document)["metadata"]["annotations"] == {"mine": "x"}
+    assert len(document["metadata"]["annotations"]) == 2
+
+
 @pytest.mark.parametrize("kind", ["Job", "Deployment"])
 def test_pod_templates_are_not_kept_but_for_what_the_pods_of_a_job_ask_for(kind: str) -> None:
     resources = {"limits": {"cpu": "1"}}
