@@ -55,7 +55,6 @@ TRAINING_JOB = Kind(
         "model",
         "storage",
         "failurePolicy",
-        "preflight",
     ),
     (
         _STATUS,

@@ -51,7 +51,8 @@ class Workers(GangPods):
     """Environment variables of the container."""
     processes_per_node: ProcessesPerNode | None = None
     """How many processes torchrun starts in every pod: a number, or `gpu` for one for each GPU that the pod sees, where
-    no resource says how many those are (a DRA claim). Unset: one for each GPU in resources.limits, or 1."""
+    no resource says how many those are (a DRA claim). Unset: one for each GPU among the limits of the container, those
+    of podTemplate included, or 1; `gpu` where it has claims and no limit."""
 
 
 class DataFormat(StrEnum):
@@ -223,9 +224,9 @@ class TrainingJobSpec(ApiModel):
     failure_policy: FailurePolicy = FailurePolicy()
     """What is done about failures."""
     hang: Hang = Hang()
-    """When training that stands still is given up."""
+    """When training that stands still is given up. A change counts from the next attempt."""
     preflight: Preflight = Preflight()
-    """What a recipe looks at before it trains."""
+    """What a recipe looks at before it trains. A change counts from the next attempt."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0

@@ -106,9 +106,13 @@ def watching(run: Run, least: float = LEAST_SECONDS) -> Iterator[Watchdog]:
     if not run.training.hang.enabled:
         yield Watchdog()
         return
+    preflight = run.training.preflight
+    # The roll call and the collective: what they find says more than a hang would.
+    checks = 2.0 * preflight.timeout_seconds if preflight.enabled else 0.0
     process = Process(run, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     with _backstop(process.rank) as file:
-        watchdog = Watchdog(Patience(run.training.hang.timeout_seconds, least), process.end, backstop=file)
+        patience = Patience(run.training.hang.timeout_seconds, least, extra=checks)
+        watchdog = Watchdog(patience, process.end, backstop=file)
         watchdog.start()
         try:
             yield watchdog

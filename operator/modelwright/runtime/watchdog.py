@@ -33,9 +33,11 @@ class Standstill:
 class Patience:
     """How long a step may take, from how long the last steps of this attempt took."""
 
-    def __init__(self, timeout: float | None = None, least: float = LEAST_SECONDS) -> None:
+    def __init__(self, timeout: float | None = None, least: float = LEAST_SECONDS, *, extra: float = 0.0) -> None:
+        """`least`: seconds for a step, whatever is learnt; `extra`: seconds more for what is no step."""
         self._timeout = timeout
         self._least = least
+        self._extra = extra
         self._seconds = [0.0] * _REMEMBERED
         self._count = 0
 
@@ -47,7 +49,7 @@ class Patience:
     @property
     def long(self) -> float:
         """Seconds for what is no step."""
-        return max(START_SECONDS, 2 * (self._timeout or 0.0))
+        return max(START_SECONDS, 2 * (self._timeout or 0.0)) + self._extra
 
     @property
     def limit(self) -> float:

@@ -177,7 +177,6 @@ REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.model cannot be changed: create a new TrainingJob": {"model": {"name": "other"}},
     "spec.storage cannot be changed: create a new TrainingJob": {"storage": {"uri": "s3://other-bucket"}},
     "spec.failurePolicy cannot be changed: create a new TrainingJob": {"failurePolicy": {"maxRestarts": 9}},
-    "spec.preflight cannot be changed: create a new TrainingJob": {"preflight": {"enabled": False}},
     "spec.template cannot be changed: create a new TuningSweep": {"template": {"dataset": {"splitSeed": 8}}},
     "spec.searchSpace cannot be changed: create a new TuningSweep": {
         "searchSpace": [{"name": "algorithm", "choice": {"values": ["LightGBM"]}}]
