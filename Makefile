@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Most of these tests wait for something; what a file sets up is set up once.
+PARALLEL ?= --numprocesses 2 --dist loadfile
 VENV := .venv
 TOOLS := .tools
 PY := $(VENV)/bin/python
@@ -71,15 +73,15 @@ programs: venv ## Build, or find, the programs that tests run: etcd, kube-apiser
 
 .PHONY: unit
 unit: venv programs ## Fast tests of one part each
-	$(VENV)/bin/pytest tests/unit $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/unit $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: simulation
 simulation: venv ## The plans and the reconciler against an in-memory cluster in which everything goes wrong
-	$(VENV)/bin/pytest tests/simulation $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/simulation $(PARALLEL) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: integration
 integration: venv programs ## Against a real API server and a real S3 server, without a node
-	$(VENV)/bin/pytest tests/integration $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/integration $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: test
 test: venv programs ## All of these, with the time of each
