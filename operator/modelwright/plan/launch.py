@@ -18,8 +18,13 @@ _BEFORE = 60
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
 _TORCH = f"""\
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
-exec torchrun --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
+exec {{}} --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
 """
+_TORCHRUN = ("torchrun",)
+# torchrun, with which processes start again for less than any error.
+_AGENT = ("python", "-m", "modelwright.runtime.train.agent")
+PROCESS_RESTARTS = 3
+"""Of one attempt of a recipe, where the spec does not say."""
 # Beside torchrun, which imports torch in the meantime: whom it waits for is all the same to it.
 _NAMES = f"python -m modelwright.runtime.preflight {PATIENCE - _BEFORE} &\n"
 
@@ -56,27 +61,41 @@ class Program:
 
 
 def torch_command(
-    program: Program, *, job: str, service: str, replicas: int, run_id: str, processes: str, preflight: bool
+    program: Program,
+    *,
+    job: str,
+    service: str,
+    replicas: int,
+    run_id: str,
+    processes: str,
+    preflight: bool,
+    restarts: int | None = None,
 ) -> list[str]:
     """Return the container command of every pod of a PyTorch gang, with so many `processes` in each, or `gpu`.
 
-    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too.
+    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too. `restarts`:
+    how often the processes of an attempt may start again, where the spec says so.
     """
     per_node = f"--nproc-per-node={processes}"
     target = ("--no-python", *program.command) if program.command else ("-m", program.module)
+    launcher = _TORCHRUN if program.command else _AGENT
+    if restarts is None:
+        restarts = 0 if program.command else PROCESS_RESTARTS
     if replicas == 1:
         if processes == "1" and not program.command:
             return list(program.argv())
-        return ["torchrun", "--standalone", per_node, *target]
+        return [*launcher, "--standalone", per_node, f"--max-restarts={restarts}", *target]
     rendezvous = (
         f"--nnodes={replicas}",
         per_node,
-        "--max-restarts=0",
+        f"--max-restarts={restarts}",
         "--rdzv-backend=c10d",
         f"--rdzv-endpoint={job}-0.{service}:{RENDEZVOUS_PORT}",
         f"--rdzv-id={run_id}",
     )
-    script = _NAMES + _TORCH if preflight and not program.command else _TORCH
+    script = _TORCH.format(" ".join(launcher))
+    if preflight and not program.command:
+        script = _NAMES + script
     return ["sh", "-c", script, "torchrun", *rendezvous, *target]
 
 

@@ -14,6 +14,7 @@ from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWri
 from modelwright.runtime.train.phases import Phase, Phases
 from modelwright.runtime.train.progress import Clock
 from modelwright.runtime.train.stop import Stop, terminated
+from modelwright.runtime.train.together import restarts
 from modelwright.runtime.train.trainer import Trainer
 from modelwright.runtime.train.world import World
 from modelwright.runtime.watchdog import Watchdog
@@ -113,6 +114,7 @@ def report(around: Surroundings, learnt: Learnt, stage: str = "Training") -> Tra
         resumed_from_step=learnt.resumed_from_step,
         stage=stage,
         spent=around.phases.spent(),
+        restarts=restarts(),
     )
 
 

@@ -17,7 +17,7 @@ from modelwright.registry.versions import find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
-from modelwright.runtime.train import data, incumbent, package, preflight, problem, reference
+from modelwright.runtime.train import data, incumbent, package, preflight, problem, reference, together
 from modelwright.runtime.train.answers import GraphModel
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.evaluation import evaluate, outcome_of, require_thresholds
@@ -29,7 +29,7 @@ from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.recipes import begin, fingerprint
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.trainer import Trainer
-from modelwright.runtime.train.world import World, joined
+from modelwright.runtime.train.world import World, joined, lost_peers
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ def execute(run: Run) -> None:
         around = Surroundings(run, world, stop, reporter, watchdog=watchdog, phases=of_this_process())
         if world.leads:
             # A process that has said that it starts is known to be starting until it says more.
-            reporter.send(TrainingReport(attempt=run.attempt, stage="Starting", spent=around.phases.spent()))
+            spent, again = around.phases.spent(), together.restarts()
+            reporter.send(TrainingReport(attempt=run.attempt, stage="Starting", spent=spent, restarts=again))
         store = open_store(run.storage)
         preflight.check(run, world, store, stop)
         if world.agree(world.leads and finish_registered(store, run)):
@@ -123,11 +124,17 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
     preprocessor, trainer = begin(split, recipe, world)
     checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
     learnt = learn(trainer, checkpoints, around)
+    last = together.connect() if world.size > 1 and together.kept_by_agent() else None
     if not world.leads:
+        if last is not None:
+            with lost_peers():
+                together.stay(last, around.stop, trainer.step)
         return
     logger.info("trained for %d steps; evaluating", trainer.step)
     around.reporter.send(report(around, learnt, stage="Evaluating"))
     _finish(around, store, scratch, split, preprocessor, trainer)
+    if last is not None:
+        together.leave(last)
 
 
 def _finish(

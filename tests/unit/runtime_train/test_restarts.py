@@ -1,0 +1,132 @@
+"""When processes start again in their pods, and what they share until all are done."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from torch.distributed.elastic.agent.server import WorkerState
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+
+from modelwright.api.run import PEER_LOST, TERMINATED
+from modelwright.runtime import failure
+from modelwright.runtime.failure import RunError, explain, said, write_failure
+from modelwright.runtime.train import together
+from modelwright.runtime.train.agent import Agent, curable
+from modelwright.runtime.train.stop import Stop
+
+KILLED, ASKED = -signal.SIGKILL, -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("reason", "codes", "again"),
+    [
+        (None, [KILLED], True),
+        (None, [-signal.SIGSEGV], True),
+        (None, [KILLED, ASKED], True),
+        # It broke, and could not even say why.
+        (None, [3], False),
+        (None, [KILLED, 1], False),
+        (PEER_LOST, [1], True),
+        (PEER_LOST, [KILLED, 1], True),
+        # The gang leaves because a peer was asked to.
+        (TERMINATED, [143], False),
+        (TERMINATED, [143, ASKED], False),
+        # torchrun clears away what runs beside a process that was killed.
+        (TERMINATED, [KILLED, 143], True),
+        ("Diverged", [1], False),
+        ("Hang", [KILLED, 1], False),
+        ("ColumnNotFound", [1, 1], False),
+    ],
+)
+def test_processes_start_again_where_a_signal_ended_one_and_none_has_said_why(
+    reason: str | None, codes: list[int], *, again: bool
+) -> None:
+    assert curable(reason, codes) is again
+
+
+class Group:
+    """What an agent knows of its processes, as far as it matters here."""
+
+    class spec:  # noqa: N801 (a name of torch's)
+        max_restarts = 3
+
+    state = WorkerState.HEALTHY
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """An agent of no processes, which notes what torch would be asked to do."""
+    monkeypatch.setattr(failure, "TERMINATION_MESSAGE_FILE", str(tmp_path / "message"))
+    found = object.__new__(Agent)
+    found.asked = []
+    monkeypatch.setattr(LocalElasticAgent, "_shutdown", lambda self, *how: self.asked.append(how[0]))
+    monkeypatch.setattr(LocalElasticAgent, "_restart_workers", lambda self, group: self.asked.append("restart"))
+    monkeypatch.setattr(LocalElasticAgent, "_start_workers", lambda self, group: self.asked.append("start") or {})
+    return found
+
+
+def left(reason: str) -> None:
+    write_failure(explain(RunError(reason, "words", retryable=True)))
+
+
+def test_an_agent_that_others_ask_to_start_again_counts_as_they_do(agent: Agent) -> None:
+    for count in (1, 2, 3):
+        agent._restart_workers(Group)
+        assert agent._remaining_restarts == 3 - count
+    assert agent.asked == [signal.SIGKILL, "restart"] * 3
+
+
+def test_who_waits_for_the_others_in_vain_has_lost_a_peer_and_who_finds_them_forgets_that(agent: Agent) -> None:
+    agent._restart_workers(Group)
+    assert said() == PEER_LOST
+    agent._start_workers(Group)
+    assert said() is None
+
+
+def test_a_pod_whose_own_process_was_killed_puts_the_blame_on_nobody(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Group, "state", WorkerState.FAILED)
+    agent._restart_workers(Group)
+    assert said() is None
+
+
+def test_what_a_process_says_while_others_start_again_is_the_last_word(agent: Agent) -> None:
+    left("Diverged")
+    with pytest.raises(RuntimeError, match="Diverged"):
+        agent._restart_workers(Group)
+    assert agent.asked == [signal.SIGKILL]
+    agent._start_workers(Group)
+    assert said() == "Diverged"
+
+
+class Store:
+    """torchrun's store."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+
+    def add(self, key: str, amount: int) -> int:
+        self.keys.add(key)
+        return amount
+
+    def check(self, keys: list[str]) -> bool:
+        return self.keys >= set(keys)
+
+
+def test_all_stay_until_rank_0_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, looks = Store(), []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 5:
+            together.leave(store)
+
+    together.stay(store, Stop(), 7, sleep)
+    assert looks == [0.05, 0.1, 0.2, 0.4, 0.5]
+    # Those that have started again since do not take the word of the former rank 0.
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    stop = Stop()
+    with pytest.raises(RunError) as caught:
+        together.stay(store, stop, 7, lambda _: stop.request())
+    assert caught.value.reason == TERMINATED
