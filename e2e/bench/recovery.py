@@ -100,7 +100,7 @@ def _place() -> Iterator[tuple[ObjectStore, str]]:
 
 
 def _run(store: ObjectStore, endpoint: str, uid: str) -> Run:
-    recipe = {"task": "Classification", "target": "y", "neuralNetwork": {"epochs": 1000000, "batchSize": 65536}}
+    recipe = {"task": "Classification", "target": "y", "neuralNetwork": {"epochs": 100000, "batchSize": 65536}}
     training = {
         "workers": {"replicas": 2},
         "recipe": {"tabular": recipe},

@@ -74,7 +74,14 @@ class LocalGang:
 
 @contextmanager
 def local_gang(
-    run: Run, folder: Path, env: Mapping[str, str], *, restarts: int, pods: int = 2, plain: bool = False
+    run: Run,
+    folder: Path,
+    env: Mapping[str, str],
+    *,
+    restarts: int,
+    plain: bool = False,
+    pods: int = 2,
+    processes: int = 1,
 ) -> Iterator[LocalGang]:
     """Start the agents of a gang; in the end all of its processes are killed.
 
@@ -94,7 +101,7 @@ def local_gang(
                 if plain:
                     command = [*_LOOP, sys.executable, "-m", "torch.distributed.run"]
                 command += [f"--rdzv-conf=is_host={int(index == 0)},join_timeout=120", f"--nnodes={pods}"]
-                command += ["--nproc-per-node=1", f"--max-restarts={restarts}", "--rdzv-backend=c10d"]
+                command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "--rdzv-backend=c10d"]
                 command += [f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1", "--rdzv-id=a", str(script)]
                 with (folder / f"log-{index}").open("wb") as log:
                     agent = subprocess.Popen([*command, message], env=shared, stdout=log, stderr=log)

@@ -25,7 +25,7 @@ _ENV = {"AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id, "AWS_SECRET_ACCESS_KEY":
 
 @contextmanager
 def started(
-    endpoint: str, store: ObjectStore, folder: Path, *, epochs: int, rows: int = 400, **spec: Any
+    endpoint: str, store: ObjectStore, folder: Path, *, epochs: int, rows: int = 400, pods: int = 2, **spec: Any
 ) -> Iterator[LocalGang]:
     generator = np.random.default_rng(0)
     frame = pd.DataFrame({"x": generator.normal(size=rows)})
@@ -35,7 +35,7 @@ def started(
     store.write("data/rows.parquet", buffer.getvalue())
     tabular = {"task": "Classification", "target": "y", "neuralNetwork": {"epochs": epochs}}
     training = {
-        "workers": {"replicas": 2},
+        "workers": {"replicas": pods, "processesPerNode": 2 // pods},
         "recipe": {"tabular": tabular},
         "dataset": {"uri": store.locate("data/rows.parquet")},
         "model": {"name": "m"},
@@ -44,7 +44,7 @@ def started(
     }
     place = {"uri": store.uri, "endpoint": endpoint}
     document = {"namespace": "ns", "name": "job", "uid": "a", "attempt": 1, "storage": place, "training": training}
-    with local_gang(Run.model_validate(document), folder, _ENV, restarts=2) as gang:
+    with local_gang(Run.model_validate(document), folder, _ENV, restarts=2, pods=pods, processes=2 // pods) as gang:
         yield gang
 
 
@@ -77,6 +77,22 @@ def test_whichever_process_is_killed_all_start_again_in_their_pods(
         assert 0 not in gang.codes(60)
     said = [gang.failure(index) for index in range(2)]
     assert [each.reason for each in said if each is not None] == ["Terminated", "Terminated"]
+
+
+@pytest.mark.timeout(300)
+def test_processes_of_one_pod_start_again_together(endpoint: str, store: ObjectStore, tmp_path: Path) -> None:
+    with started(endpoint, store, tmp_path, epochs=100000, pods=1) as gang:
+        gang.wait(partial(saved, restarts=0))
+        # torchrun asks the one beside it to leave, as when the pod is asked.
+        os.kill(gang.workers()[1], signal.SIGKILL)
+        _, report = gang.wait(partial(trains, restarts=1))
+        assert report.resumed_from_step
+        assert gang.failure(0) is None
+        gang.agents[0].send_signal(signal.SIGTERM)
+        assert 0 not in gang.codes(60)
+    said = gang.failure(0)
+    assert said is not None
+    assert said.reason == "Terminated"
 
 
 @pytest.mark.timeout(300)

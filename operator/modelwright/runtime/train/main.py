@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,17 +126,28 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
     preprocessor, trainer = begin(split, recipe, world)
     checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
     learnt = learn(trainer, checkpoints, around)
-    last = together.connect() if world.size > 1 and together.kept_by_agent() else None
-    if not world.leads:
-        if last is not None:
-            with lost_peers():
-                together.stay(last, around.stop, trainer.step)
+    with _until_all_are_done(around, trainer):
+        if not world.leads:
+            return
+        logger.info("trained for %d steps; evaluating", trainer.step)
+        around.reporter.send(report(around, learnt, stage="Evaluating"))
+        _finish(around, store, scratch, split, preprocessor, trainer)
+
+
+@contextmanager
+def _until_all_are_done(around: Surroundings, trainer: Trainer) -> Iterator[None]:
+    """Hold the others until rank 0 has left the block. Raises `RunError` PeerLost or Terminated."""
+    if around.world.size == 1 or not together.kept_by_agent():
+        yield
         return
-    logger.info("trained for %d steps; evaluating", trainer.step)
-    around.reporter.send(report(around, learnt, stage="Evaluating"))
-    _finish(around, store, scratch, split, preprocessor, trainer)
-    if last is not None:
-        together.leave(last)
+    with lost_peers():
+        store = together.connect()
+    yield
+    with lost_peers():
+        if around.world.leads:
+            together.leave(store)
+        else:
+            together.stay(store, around.stop, trainer.step)
 
 
 def _finish(
