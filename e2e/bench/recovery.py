@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -42,6 +43,18 @@ _SETTLE_SECONDS = 5
 _ROWS = 2000
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """What a kill cost."""
+
+    seconds: float
+    """Until the next step."""
+    process_seconds: float
+    """Of them, those that the new process of rank 0 needed from its start to that step."""
+    steps: int
+    """Made again."""
+
+
 def bare() -> float:
     """Return the seconds that a script needs to import torch and to make a step."""
     begun = time.monotonic()
@@ -49,8 +62,8 @@ def bare() -> float:
     return time.monotonic() - begun
 
 
-def recoveries(run: Run, rounds: int, *, plain: bool) -> Iterator[tuple[float, int]]:
-    """Yield, for each kill, the seconds until the next step, and how many steps were made again."""
+def recoveries(run: Run, rounds: int, *, plain: bool) -> Iterator[Recovery]:
+    """Yield what became of each kill."""
     keys = {"AWS_ACCESS_KEY_ID": _CREDENTIALS.access_key_id, "AWS_SECRET_ACCESS_KEY": _CREDENTIALS.secret_access_key}
     with tempfile.TemporaryDirectory() as folder:
         restarts = 0 if plain else rounds
@@ -63,13 +76,15 @@ def recoveries(run: Run, rounds: int, *, plain: bool) -> Iterator[tuple[float, i
                 yield _killed(gang, life)
 
 
-def _killed(gang: LocalGang, life: str) -> tuple[float, int]:
+def _killed(gang: LocalGang, life: str) -> Recovery:
     """Kill the process of rank 1, and wait for the first step of the processes that come after the present ones."""
     victim, killed = gang.workers()[1], time.monotonic()
     os.kill(victim, signal.SIGKILL)
     when, report = gang.wait(lambda report: _life(report) > life and report.progress is not None)
     made = [_step(told) for _, told in gang.reports if _life(told) == life]
-    return when - killed, max(made) - (report.resumed_from_step or 0)
+    own = report.spent.starting if report.spent is not None else 0.0
+    # A checkpoint may be newer than the last report of those that are gone.
+    return Recovery(when - killed, own, max(0, max(made) - (report.resumed_from_step or 0)))
 
 
 def _life(report: TrainingReport) -> str:
@@ -125,11 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cold.append(bare())
     result: dict[str, object] = {"rounds": rounds, "cold_seconds": [round(each, 1) for each in cold]}
     for name, found in taken.items():
-        seconds = [each for each, _ in found]
+        seconds = [each.seconds for each in found]
         result[name] = {
             "seconds": [round(each, 1) for each in seconds],
             "ratio": round(median(seconds) / median(cold), 2),
-            "steps_made_again": [steps for _, steps in found],
+            "of_which_process": [round(each.process_seconds, 1) for each in found],
+            "steps_made_again": [each.steps for each in found],
         }
     print(json.dumps({**result, "load": [round(each, 1) for each in os.getloadavg()]}))
 
