@@ -15,16 +15,26 @@ from pathlib import Path
 
 from e2e.cluster import ports
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, Failure, Run, TrainingReport
+from modelwright.runtime import failure
+from modelwright.runtime.train import torchrun
 
 _LEAVE_SECONDS = 30
 _LOOP = ("sh", "-c", 'until "$@"; do sleep 1; done', "sh")
-_PATCHED = """\
-import sys
-from modelwright.runtime import failure
-failure.TERMINATION_MESSAGE_FILE = sys.argv.pop(1)
-from modelwright.runtime.train.{module} import main
-main()
-"""
+_MESSAGE_FILE = "TEST_TERMINATION_MESSAGE_FILE"
+_AGENT = "from e2e.support.agents import launch; launch()"
+_PLAIN = "from e2e.support.agents import work; work()"
+
+
+def work() -> None:
+    """Be a process of a recipe's gang that leaves what it has to say where the test looks for it."""
+    failure.TERMINATION_MESSAGE_FILE = os.environ[_MESSAGE_FILE]
+    torchrun.work()
+
+
+def launch() -> None:
+    """Be the agent of a pod."""
+    failure.TERMINATION_MESSAGE_FILE = os.environ[_MESSAGE_FILE]
+    torchrun.launch(sys.argv[1:], work)
 
 
 @dataclass
@@ -40,9 +50,9 @@ class LocalGang:
         found: dict[int, int] = {}
         for agent in self.agents:
             for child in _below(agent.pid):
-                rank = _environment(child).get("RANK")
-                if rank is not None:
-                    found[int(rank)] = child
+                name = _name(child)
+                if name.startswith("rank-"):
+                    found[int(name.removeprefix("rank-"))] = child
         return found
 
     def failure(self, index: int) -> Failure | None:
@@ -89,22 +99,23 @@ def local_gang(
     """
     gang = LocalGang(folder)
     script = folder / "worker.py"
-    script.write_text(_PATCHED.format(module="main"))
+    script.write_text(_PLAIN)
     (port,) = ports.free(1)
     with _listening(gang.reports) as url:
         shared = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         shared |= {RUN_VARIABLE: run.model_dump_json(by_alias=True), REPORT_URL_VARIABLE: url}
         try:
             for index in range(pods):
-                message = str(folder / f"message-{index}")
-                command = [sys.executable, "-c", _PATCHED.format(module="agent"), message]
+                command = [sys.executable, "-c", _AGENT]
                 if plain:
                     command = [*_LOOP, sys.executable, "-m", "torch.distributed.run"]
                 command += [f"--rdzv-conf=is_host={int(index == 0)},join_timeout=120", f"--nnodes={pods}"]
                 command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "--rdzv-backend=c10d"]
-                command += [f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1", "--rdzv-id=a", str(script)]
+                command += [f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1", "--rdzv-id=a"]
+                command += [str(script)] if plain else []
+                own = {**shared, _MESSAGE_FILE: str(folder / f"message-{index}")}
                 with (folder / f"log-{index}").open("wb") as log:
-                    agent = subprocess.Popen([*command, message], env=shared, stdout=log, stderr=log)
+                    agent = subprocess.Popen(command, env=own, stdout=log, stderr=log)
                 gang.agents.append(agent)
             yield gang
         finally:
@@ -132,12 +143,11 @@ def _below(pid: int) -> list[int]:
     return [*found, *(other for child in found for other in _below(child))]
 
 
-def _environment(pid: int) -> dict[str, str]:
+def _name(pid: int) -> str:
     try:
-        entries = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
-        return {}
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+        return ""
 
 
 @contextmanager

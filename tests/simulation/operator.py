@@ -82,7 +82,7 @@ class Operator:
         )
         planners = {kind: self._checked(planner) for kind, planner in stage.planners.items()}
         self._reconciler = Reconciler(parts, planners, stage.settings, self._queue.add, clock, now)
-        self._admission = Admission(self._views, hands, stage.settings.quotas)
+        self._admission = Admission(self._views, hands, stage.settings.quotas, clock)
         self._views.begin()
 
     def resync(self) -> None:

@@ -98,3 +98,15 @@ def test_an_old_gang_takes_its_place_again_after_a_loss() -> None:
 
     assert fleet.reasons() == ["Succeeded"] * 2
     assert len(sorted(fleet.world.cluster.of_kind("Job"), key=begun)) == 3
+
+
+def test_a_gang_that_lost_a_pod_goes_on_before_anybody_who_waits() -> None:
+    fleet = Fleet(4)
+    fleet.keys.append(fleet.add("late", 4, priority=-1))
+    fleet.world.run(4)
+    fleet.world.edit(fleet.keys[1], priority=9)
+    _lose_a_pod(fleet.world)
+    fleet.world.settle()
+    jobs = sorted(fleet.world.cluster.of_kind("Job"), key=lambda job: str(job["status"]["startTime"]))
+    assert [str(job["metadata"]["name"]).partition("-")[0] for job in jobs] == ["job", "job", "late"]
+    assert fleet.reasons() == ["Succeeded"] * 2

@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from modelwright.api.failurepolicy import FailureClass, RestartBudgets
+from modelwright.api.goodput import Bucket
 from modelwright.api.kinds import KINDS
 from modelwright.api.schema import API_VERSION
+from modelwright.kube.status import REFUSED
+from modelwright.plan.conditions import Reason
+from modelwright.plan.failures import Cause
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -57,3 +62,28 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"`make ([a-z0-9-]+)`", page.read_text()))
     named |= set(re.findall(r"^make ([a-z0-9-]+)", page.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def table(page: str, heading: str) -> set[str]:
+    """Return the words in the first column of the tables below a heading, up to the next of its rank."""
+    rank = heading.split()[0]
+    text = (ROOT / "docs" / page).read_text().partition(f"\n{heading}\n")[2].partition(f"\n{rank} ")[0]
+    return set(re.findall(r"^\| `([A-Za-z]+)` \|", text, re.MULTILINE))
+
+
+def test_every_reason_of_ready_is_explained_and_no_other() -> None:
+    assert table("conditions.md", "## Reasons of Ready") == {*Reason, REFUSED}
+
+
+def test_every_cause_of_an_end_is_named() -> None:
+    text = (ROOT / "docs/conditions.md").read_text().partition("## Why an attempt ended")[2]
+    assert set(Cause) <= set(re.findall(r"`([A-Za-z]+)`", text))
+
+
+def test_every_class_of_failure_has_its_budget_and_every_second_its_bucket() -> None:
+    assert table("failures.md", "## Classes and budgets") == set(FailureClass)
+    defaults = {**RestartBudgets().document(), "preemption": "no limit"}
+    text = (ROOT / "docs/failures.md").read_text()
+    shown = dict(re.findall(r"^\| `[A-Za-z]+` \|.*\| `([a-zA-Z]+)` \| (.+) \|$", text, re.MULTILINE))
+    assert shown == {name: str(value) for name, value in defaults.items()}
+    assert table("goodput.md", "## The buckets") == set(Bucket) - {Bucket.SUSPENDED}

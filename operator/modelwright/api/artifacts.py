@@ -167,3 +167,23 @@ class CheckpointManifest(ApiModel):
     attempt: int
     time: Timestamp
     files: dict[str, File]
+    metrics: Annotated[dict[str, float], Field(default_factory=dict)]
+    """What was measured by then: the training loss, and what the program of the user reported."""
+
+
+class TensorPart(ApiModel):
+    """A piece of a tensor: of which one, where in it the piece begins, and how large it is."""
+
+    tensor: str
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+class CheckpointPart(ApiModel):
+    """`checkpoints/<step>/rank-<rank>.json`: what one process wrote. When all have, the manifest follows."""
+
+    save: str
+    """Whose save it belongs to: what an attempt that was cut off left here belongs to none."""
+    files: dict[str, File]
+    tensors: Annotated[dict[str, TensorPart], Field(default_factory=dict)]
+    """By the entry of this process's `.safetensors` file."""

@@ -14,4 +14,5 @@ class Hang(ApiModel):
     """False: nobody watches. Then a recipe still gives a step up when it waits ten minutes for another worker."""
     timeout_seconds: Annotated[int, Field(ge=10, le=86400)] | None = None
     """How long a step may take. Unset: 20 times the slowest of the last 1,000 steps of the attempt, and 300 s at
-    least. The first step has an hour, or twice this time where that is longer: it waits for data and for the others."""
+    least. The first step has an hour, or twice this time where that is longer, and the time of the preflight: it waits
+    for data and for the others."""

@@ -50,11 +50,11 @@ TRAINING_JOB = Kind(
         "recipe",
         "dataset",
         "checkpoint",
+        "resume",
         "evaluation",
         "model",
         "storage",
         "failurePolicy",
-        "preflight",
     ),
     (
         _STATUS,

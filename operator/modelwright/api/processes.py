@@ -8,6 +8,8 @@ from pydantic import Field, WithJsonSchema
 EVERY_GPU = "gpu"
 """torchrun's own word for one process for each GPU that it sees."""
 _GPUS = frozenset({"nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe"})
+_OTHERS = frozenset({"gpu", "tpu", "gaudi", "neuron"})
+"""What the names of whole accelerators end in, whoever makes them."""
 _PARTS = ("nvidia.com/mig-", "nvidia.com/gpu.shared")
 
 ProcessesPerNode: TypeAlias = Annotated[
@@ -33,6 +35,12 @@ def gpus(limits: Mapping[str, str | int]) -> int:
     whole = sum(_number(limits[name]) for name in _GPUS & limits.keys())
     parts = any(name.startswith(_PARTS) and _number(limit) for name, limit in limits.items())
     return whole or int(parts)
+
+
+def accelerators(limits: Mapping[str, str | int]) -> int:
+    """Return how many whole GPUs and the like a pod holds; parts of a GPU (MIG, time slices) are none."""
+    names = [name for name in limits if name in _GPUS or name.rpartition("/")[2] in _OTHERS]
+    return sum(_number(limits[name]) for name in names)
 
 
 def _number(quantity: str | int) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from modelwright.api.checkpoint import Checkpoint, Resume
 from modelwright.api.common import EnvVar, Status, Storage
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
 from modelwright.api.goodput import Goodput
@@ -50,7 +51,8 @@ class Workers(GangPods):
     """Environment variables of the container."""
     processes_per_node: ProcessesPerNode | None = None
     """How many processes torchrun starts in every pod: a number, or `gpu` for one for each GPU that the pod sees, where
-    no resource says how many those are (a DRA claim). Unset: one for each GPU in resources.limits, or 1."""
+    no resource says how many those are (a DRA claim). Unset: one for each GPU among the limits of the container, those
+    of podTemplate included, or 1; `gpu` where it has claims and no limit."""
 
 
 class DataFormat(StrEnum):
@@ -72,15 +74,6 @@ class Dataset(ApiModel):
     on its side when rows are added, and two models that use the same seed can be compared on rows neither has seen."""
     split_seed: Annotated[int, Field(ge=0, le=2147483647)] = 0
     """The seed of the split; another one holds out other rows."""
-
-
-class Checkpoint(ApiModel):
-    """When the state of training is saved to S3. A new attempt resumes from the last complete checkpoint."""
-
-    every_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
-    """The time between two checkpoints."""
-    keep: Annotated[int, Field(ge=1, le=100)] = 2
-    """How many of the newest checkpoints stay."""
 
 
 class Threshold(ApiModel):
@@ -205,6 +198,14 @@ class TrainingJobSpec(ApiModel):
                 " == (self.recipe.tabular.task == 'Regression')",
                 f"model.promotion.metric is a metric of another task: {_METRICS_BY_TASK}",
             ),
+            rule(
+                "!has(self.recipe) || !has(self.checkpoint.keep.best) || self.checkpoint.keep.best.metric == 'loss'",
+                "checkpoint.keep.best of a recipe goes by the training loss: its metric is loss",
+            ),
+            rule(
+                f"{_NOT_TABULAR} || !has(self.resume) || self.recipe.tabular.algorithm != 'LightGBM'",
+                "resume is for networks and for commands: LightGBM grows its trees from the first",
+            ),
         )
     )
     framework: Framework = Framework.PYTORCH
@@ -217,6 +218,8 @@ class TrainingJobSpec(ApiModel):
     """The rows to learn from."""
     checkpoint: Checkpoint = Checkpoint()
     """When the state of training is saved."""
+    resume: Resume | None = None
+    """A warm start. A job resumes from its own checkpoints by itself."""
     evaluation: Evaluation = Evaluation()
     """How good the model must be."""
     model: ModelOutput | None = None
@@ -226,9 +229,9 @@ class TrainingJobSpec(ApiModel):
     failure_policy: FailurePolicy = FailurePolicy()
     """What is done about failures."""
     hang: Hang = Hang()
-    """When training that stands still is given up."""
+    """When training that stands still is given up. A change counts from the next attempt."""
     preflight: Preflight = Preflight()
-    """What a recipe looks at before it trains."""
+    """What a recipe looks at before it trains. A change counts from the next attempt."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0
@@ -237,6 +240,15 @@ class TrainingJobSpec(ApiModel):
     """The job fails when it has been running for so long, all attempts together. Time suspended does not count."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
     """Delete the job so long after it finished. Its model version stays."""
+
+
+class ReportedMetric(ApiModel):
+    """A number that the program of the user reports."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Its name in the program."""
+    value: float
+    """Its value when it was last reported."""
 
 
 class Progress(ApiModel):
@@ -252,6 +264,17 @@ class Progress(ApiModel):
     """Epochs to make."""
     loss: Measured = None
     """The training loss of the last step."""
+    metrics: (
+        Annotated[
+            tuple[ReportedMetric, ...],
+            Field(
+                max_length=16,
+                json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            ),
+        ]
+        | None
+    ) = None
+    """What a program of the user's own reports beside its loss."""
     eta_seconds: Count | None = None
     """The time that is left, at the present pace."""
 

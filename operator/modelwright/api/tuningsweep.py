@@ -160,6 +160,7 @@ class TuningSweepSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule("has(self.template.recipe)", "a sweep searches the fields of a recipe: template.recipe is required"),
+            rule("!has(self.template.resume)", "the trials of a sweep start from nothing: leave template.resume out"),
             rule(
                 "!has(self.template.recipe) || !has(self.template.recipe.tabular) || (self.objective.metric in"
                 f" {list(REGRESSION_METRICS)}) == (self.template.recipe.tabular.task == 'Regression')",

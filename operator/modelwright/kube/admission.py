@@ -1,12 +1,16 @@
 """Lets gangs in, one decision at a time: two that were decided side by side could each take the other's room.
 
 Who is in is what Jobs run, and who waits is what Jobs are suspended, so a new leader goes on where
-the last one stopped.
+the last one stopped. A gang that failed goes on in the room that it had: with a queue behind it, the loss of a pod
+would else cost days.
 """
 
 import asyncio
+import contextlib
 import logging
-from dataclasses import replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from prometheus_client.core import Metric
@@ -15,44 +19,89 @@ from modelwright.kube import errors
 from modelwright.kube.act import Hands
 from modelwright.kube.metrics import gauge
 from modelwright.kube.objects import Key, Objects
-from modelwright.plan.actions import Object, Patch
-from modelwright.plan.attempts import ref
+from modelwright.plan.actions import Patch, Ref
+from modelwright.plan.attempts import attempt_of, finished, ref
 from modelwright.plan.contenders import contender
-from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.quotas import Contender, Quota, admit, usage, waiting_in
 
 SETTLE_SECONDS = 0.2
 """Changes come in bunches, and each decision looks at every gang."""
+_SHARE = 0.1
+"""Of the process's time that decisions may take: with thousands of gangs, one takes a while."""
 RETRY_SECONDS = 10.0
-_CONCERNED = frozenset({"Job", "TrainingJob", "TuningSweep"})
+REFUSED_SECONDS = 300.0
+"""For so long a gang that may not be let in keeps nobody waiting."""
+_OWNERS = frozenset({"TrainingJob", "TuningSweep"})
 Values: TypeAlias = dict[tuple[str, ...], float]
 _BY = Key("Quota", "", "")
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A Job as it was looked at."""
+
+    versions: tuple[int, int]
+    """Resource versions of the Job and of its owner; 0 for an owner that is gone."""
+    job: Ref
+    owner: str
+    """UID of its owner."""
+    attempt: int
+    over: bool
+    """It has ended; a gang of it keeps the room for the next attempt."""
+    gang: Contender | None
+
+
 class Admission:
     """Takes `suspend` from the Jobs of gangs for which there is room in every quota that counts them."""
 
-    def __init__(self, objects: Objects, hands: Hands, quotas: tuple[Quota, ...]) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        hands: Hands,
+        quotas: tuple[Quota, ...],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._objects = objects
         self._hands = hands
         self._quotas = quotas
-        self._unanswered: dict[str, str] = {}
+        self._clock = clock
+        self._unanswered: dict[str, int] = {}
         """UID and resource version of Jobs that may be in: the answer was lost, and no watch has told yet."""
+        self._refused: dict[str, float] = {}
+        """UID of Jobs that the API server does not let be started, and when that is tried again."""
+        self._in: set[str] = set()
+        """UID of owners whose gangs had their room at the last decision: the next attempt goes on in it."""
+        self._reasons: dict[Key, str] = {}
+        self._took = 0.0
+        """Seconds of the last decision, without its writes."""
+        self._seen: dict[Key, _Seen] = {}
+        """Most Jobs stay as they are from one decision to the next, and to read one takes a while."""
         self._changed = asyncio.Event()
         self._changed.set()
 
     def __call__(self, key: Key, owner: str | None, by: Key | None) -> None:
         """Take note of a change that may make room, or want some."""
-        if key.kind in _CONCERNED:
+        if key.kind == "Job":
             self._changed.set()
+        elif key.kind in _OWNERS:
+            # What a reconcile writes is the status, every second while it trains: of that the reason counts alone.
+            record = self._objects.record(key)
+            reason = record.reason if record is not None else ""
+            if by is None or self._reasons.get(key, "") != reason:
+                self._changed.set()
+            if record is None:
+                self._reasons.pop(key, None)
+            else:
+                self._reasons[key] = reason
 
     async def run(self) -> None:
         """Decide after every change, for ever; without quotas there is nothing to decide."""
         while self._quotas:
-            await self._changed.wait()
-            await asyncio.sleep(SETTLE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), REFUSED_SECONDS if self._refused else None)
+            await asyncio.sleep(max(SETTLE_SECONDS, self._took / _SHARE))
             self._changed.clear()
             if not await self.decide():
                 await asyncio.sleep(RETRY_SECONDS)
@@ -60,31 +109,45 @@ class Admission:
         await asyncio.Event().wait()
 
     async def decide(self) -> bool:
-        """Let in whoever may come in; return whether all of it could be written."""
-        gangs = self._gangs()
-        jobs = {gang.identity: job for job, gang in gangs}
-        unanswered = {uid for uid, version in self._unanswered.items() if _version(jobs.get(uid)) == version}
+        """Let in whoever may come in; return whether every write was answered."""
+        begun = self._clock()
+        seen = self._look()
+        jobs = {entry.gang.identity: entry for entry in seen if entry.gang is not None}
+        # Only those that may be in at the same version: what has been seen since tells by itself.
+        unanswered = [uid for uid, version in self._unanswered.items() if _version(jobs.get(uid)) == version]
         self._unanswered = {}
-        known = [replace(gang, admitted=gang.admitted or gang.identity in unanswered) for _, gang in gangs]
-        for uid in (*sorted(unanswered), *(gang.identity for gang in admit(self._quotas, known))):
+        self._refused = {uid: until for uid, until in self._refused.items() if uid in jobs and until > begun}
+        gangs = [gang for gang in _gangs(seen) if gang.admitted or gang.identity not in self._refused]
+        again = {gang.identity for gang in gangs if not gang.admitted and jobs[gang.identity].owner in self._in}
+        sure = again.union(unanswered)
+        known = [replace(gang, admitted=True) if gang.identity in sure else gang for gang in gangs]
+        self._in = {jobs[gang.identity].owner for gang in known if gang.admitted}
+        wanted = [*sorted(sure), *(gang.identity for gang in admit(self._quotas, known))]
+        self._took = self._clock() - begun
+        for uid in wanted:
             await self._let_in(jobs[uid])
         return not self._unanswered
 
-    async def _let_in(self, job: Object) -> None:
-        meta, patch = job["metadata"], Patch(ref(job, "batch/v1", "Job"), {"spec": {"suspend": False}})
+    async def _let_in(self, entry: _Seen) -> None:
+        job = entry.job
         try:
-            await self._hands.carry_out(patch, _BY)
+            await self._hands.carry_out(Patch(job, {"spec": {"suspend": False}}), _BY)
+        except errors.Rejected as error:
+            log.warning("Job %s/%s may not be let in: %s", job.namespace, job.name, error.message)
+            self._refused[job.uid] = self._clock() + REFUSED_SECONDS
+            # Whoever waits behind it may have its room.
+            self._changed.set()
         except errors.ApiError as error:
-            log.warning("Job %s/%s could not be let in: %s", meta["namespace"], meta["name"], error.message)
-            self._unanswered[meta["uid"]] = meta["resourceVersion"]
+            log.warning("Job %s/%s could not be let in: %s", job.namespace, job.name, error.message)
+            self._unanswered[job.uid] = entry.versions[0]
         else:
-            log.info("Job %s/%s is let in", meta["namespace"], meta["name"])
+            log.info("Job %s/%s is let in", job.namespace, job.name)
 
     def metrics(self) -> list[Metric]:
         """Return limits and use of the quotas, and how many gangs wait."""
         if not self._quotas:
             return []
-        gangs = [gang for _, gang in self._gangs()]
+        gangs = _gangs(self._look())
         limits: Values = {
             (quota.name, name): float(value) for quota in self._quotas for name, value in quota.resources.items()
         }
@@ -97,16 +160,39 @@ class Admission:
             gauge("modelwright_quota_waiting_gangs", "Gangs that wait for room.", waiting, ("quota",)),
         ]
 
-    def _gangs(self) -> list[tuple[Object, Contender]]:
-        found = []
-        for job in self._objects.of_kind("Job"):
-            key = self._objects.owner_key(job["metadata"]["labels"].get(OWNER_UID_LABEL, ""))
-            owner = self._objects.get(key) if key is not None else None
-            gang = None if owner is None else contender(job, owner)
-            if gang is not None:
-                found.append((job, gang))
-        return found
+    def _look(self) -> list[_Seen]:
+        """Return all Jobs, those that have not changed since the last look as they were read then."""
+        found: dict[Key, _Seen] = {}
+        for key in self._objects.keys("Job"):
+            record = self._objects.record(key)
+            if record is None:
+                continue
+            place = self._objects.owner_key(record.owner or "")
+            above = None if place is None else self._objects.record(place)
+            versions = (record.version, above.version if above is not None else 0)
+            before = self._seen.get(key)
+            if before is not None and (before.job.uid, before.versions) == (record.uid, versions):
+                found[key] = before
+            elif (job := self._objects.get(key)) is not None:
+                owner = None if place is None else self._objects.get(place)
+                found[key] = _Seen(
+                    versions,
+                    ref(job, "batch/v1", "Job"),
+                    record.owner or "",
+                    attempt_of(job),
+                    finished(job),
+                    contender(job, owner),
+                )
+        self._seen = found
+        newest: dict[str, int] = {}
+        for entry in found.values():
+            newest[entry.owner] = max(entry.attempt, newest.get(entry.owner, 0))
+        return [entry for entry in found.values() if not entry.over or entry.attempt == newest[entry.owner]]
 
 
-def _version(job: Object | None) -> str | None:
-    return None if job is None else str(job["metadata"]["resourceVersion"])
+def _gangs(seen: list[_Seen]) -> list[Contender]:
+    return [entry.gang for entry in seen if entry.gang is not None]
+
+
+def _version(entry: _Seen | None) -> int | None:
+    return None if entry is None else entry.versions[0]

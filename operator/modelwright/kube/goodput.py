@@ -13,7 +13,7 @@ from modelwright.api.goodput import HELD, BucketSeconds
 from modelwright.kube.clock import utc_now
 from modelwright.kube.objects import Objects
 from modelwright.plan.actions import Object
-from modelwright.plan.goodput import accelerators
+from modelwright.plan.goodput import accelerators_of
 from modelwright.plan.times import is_stamp, parse
 
 LINGER = timedelta(hours=1)
@@ -28,6 +28,8 @@ class GoodputMetrics:
     def __init__(self, objects: Objects, now: Callable[[], datetime] = utc_now) -> None:
         self._objects = objects
         self._now = now
+        self._past: set[tuple[str, int]] = set()
+        """UID and resource version of jobs that ended long ago: mostly all of them, and to read one takes a while."""
 
     def metrics(self) -> list[Metric]:
         """Return the counters of each job and its share."""
@@ -47,10 +49,15 @@ class GoodputMetrics:
             labels=_JOB,
         )
         since = self._now() - LINGER
-        for job in self._objects.of_kind("TrainingJob"):
-            status = job.get("status") or {}
+        known, self._past = self._past, set()
+        for key in self._objects.keys("TrainingJob"):
+            record = self._objects.record(key)
+            life = (record.uid, record.version) if record is not None else ("", 0)
+            job = None if life in known else self._objects.get(key)
+            status = (job or {}).get("status") or {}
             ended = status.get("completionTime")
-            if is_stamp(ended) and parse(ended) < since:
+            if job is None or (is_stamp(ended) and parse(ended) < since):
+                self._past.add(life)
                 continue
             _add(job, status.get("goodput") or {}, seconds, accelerator_seconds, ratio)
         return [seconds, accelerator_seconds, ratio]
@@ -68,14 +75,8 @@ def _add(
     for bucket in _BUCKETS:
         # Zeros too: what a series first shows, increase() does not count.
         seconds.add_metric((*place, bucket), float(spent.get(bucket, 0)))
-    count = _accelerators(job)
+    count = accelerators_of(job["spec"].get("workers") or {})
     for bucket in HELD if count else ():
         accelerator_seconds.add_metric((*place, bucket), float(count * spent.get(bucket, 0)))
     if (share := goodput.get("share")) is not None:
         ratio.add_metric(place, float(share))
-
-
-def _accelerators(job: Object) -> int:
-    workers = job["spec"].get("workers") or {}
-    limits = (workers.get("resources") or {}).get("limits") or {}
-    return accelerators(limits, workers.get("replicas", 1))

@@ -15,9 +15,12 @@ import orjson
 from modelwright.kube.resources import OURS
 from modelwright.plan.actions import Object
 from modelwright.plan.observed import OWNER_UID_LABEL
+from modelwright.plan.requests import slim as slim_pod
 
 _OUR_KINDS = frozenset(resource.kind for resource in OURS)
 _TOMBSTONES = 10_000
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""The whole of what `kubectl apply` was given, once more; pod templates may be long."""
 _POD_BULK = frozenset({"hostIP", "hostIPs", "podIP", "podIPs", "qosClass", "resize", "resourceClaimStatuses"})
 _CONTAINER_BULK = frozenset({"allocatedResources", "containerID", "imageID", "resources", "user", "volumeMounts"})
 
@@ -191,11 +194,16 @@ def trim(document: Object) -> Object:
     """Return an object without the bulk that no plan reads."""
     slim = dict(document)
     slim["metadata"] = {name: value for name, value in document["metadata"].items() if name != "managedFields"}
+    if _APPLIED in (annotations := document["metadata"].get("annotations") or {}):
+        slim["metadata"]["annotations"] = {name: value for name, value in annotations.items() if name != _APPLIED}
     if document["kind"] == "Pod":
         slim["spec"] = {"nodeName": document.get("spec", {}).get("nodeName")}
         slim["status"] = _trim_pod_status(document.get("status") or {})
     elif "template" in (spec := document.get("spec") or {}) and document["kind"] in ("Job", "Deployment"):
-        slim["spec"] = {**spec, "template": {"metadata": spec["template"].get("metadata", {})}}
+        template = {"metadata": spec["template"].get("metadata", {})}
+        if document["kind"] == "Job":
+            template["spec"] = slim_pod(spec["template"].get("spec") or {})
+        slim["spec"] = {**spec, "template": template}
     return slim
 
 

@@ -1,7 +1,7 @@
 """Why a gang was lost: read from its pods and its Job, classed, and said in one sentence."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -142,6 +142,9 @@ def _loss(pod: Object) -> tuple[int, Loss]:
         return 0, _told(pod, said)
     if (disruption := _disruption(pod)) is not None:
         cause, verb = disruption
+        if said is not None and said.reason == TERMINATED:
+            # Whether it saved in time is what its user wants to know.
+            return 1, replace(_seen(pod, cause, f"{verb}. {said.message}"), step=said.step)
         return 1, _seen(pod, cause, verb)
     if ended.get("reason") == "OOMKilled":
         hint = "raise workers.resources.limits.memory, or lower the batch size"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from modelwright.api.checkpoint import KILL_SECONDS, RECIPE_GRACE_SECONDS
 from modelwright.api.common import EnvVar
 from modelwright.api.layout import attempt_prefix
 from modelwright.api.podtemplate import IDENTITY_VOLUME, WORKER
@@ -23,10 +24,6 @@ from modelwright.plan.settings import Settings
 _SHARED_MEMORY = "shared-memory"
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
-_SAVE_SECONDS = 110
-"""For the last checkpoint of a pod that is asked to leave."""
-_KILL_SECONDS = 10
-"""For torchrun, which kills what has not left by then, to end before the kubelet kills it."""
 # An Indexed Job names its pods' hosts `<job>-<index>`, and a host name has 63 characters.
 _JOB_NAME_LIMIT = 63 - len("-999")
 
@@ -157,6 +154,7 @@ def _pod(spec: Gang, settings: Settings) -> Object:
     grace = _grace_seconds(spec)
     return {
         **pod,
+        # What does not listen should not be waited for longer than usual, unless its user wants that.
         **({} if grace is None else {"terminationGracePeriodSeconds": grace}),
         "containers": [_container(spec, settings)],
         "volumes": [{"name": _SHARED_MEMORY, "emptyDir": gangpods.shared_memory(spec.workers)}],
@@ -185,8 +183,9 @@ def _contract(spec: Gang, marks: Object, container: Object, settings: Settings) 
 
 
 def _grace_seconds(spec: Gang) -> int | None:
-    # Ours saves a checkpoint and leaves; what does not listen should not be waited for longer than usual.
-    default = None if spec.program.command else _SAVE_SECONDS + _KILL_SECONDS
+    """Return the time that a pod has to save and leave; None for what Kubernetes gives."""
+    asked = spec.run.training.checkpoint.grace_seconds
+    default = RECIPE_GRACE_SECONDS if asked is None and not spec.program.command else asked
     return gangpods.grace_seconds(spec.workers, default)
 
 
@@ -229,7 +228,7 @@ def _environment(spec: Gang) -> list[Object]:
                 # Silent by itself; with it, an error of NCCL says which call of the network or the driver failed.
                 "NCCL_DEBUG": "WARN",
                 # torchrun's own patience is 30 s, whatever the pod has.
-                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if grace is None else str(max(1, grace - _KILL_SECONDS)),
+                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if grace is None else str(max(1, grace - KILL_SECONDS)),
                 "AWS_ENDPOINT_URL": storage.endpoint,
                 "AWS_ENDPOINT_URL_S3": storage.endpoint,
                 "AWS_REGION": storage.region,

@@ -5,19 +5,20 @@ continued from any status that was ever written is whole: a lost report or an op
 time. The book is brought up when something else in the status changes; time alone is no reason to write.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from modelwright.api.goodput import AcceleratorHours, Bucket, BucketSeconds, Counted, Goodput, Spent
+from modelwright.api.processes import accelerators
 from modelwright.api.run import TrainingReport
-from modelwright.api.schema import Quantity
 from modelwright.api.trainingjob import TrainingJobStatus, Workers
 from modelwright.plan import history
+from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, View
 from modelwright.plan.conditions import State, Verdict
 from modelwright.plan.failures import Cause
 from modelwright.plan.observed import Observed
+from modelwright.plan.requests import worker_limits
 from modelwright.plan.timeline import Turn, placed_at, present, ran_at, turns
 from modelwright.plan.times import parse, stamp
 
@@ -25,7 +26,6 @@ _ON_NODES = frozenset({Bucket.STARTING, Bucket.TRAINING, Bucket.EVALUATING})
 """What `current` may be while the gang has its nodes; how that time is divided is for its reports to say."""
 _TOLD = (Bucket.TRAINING, Bucket.SAVING, Bucket.EVALUATING)
 """What a program tells of itself, beside how it started."""
-_ACCELERATORS = frozenset({"gpu", "tpu", "gaudi", "neuron"})
 _HOUR = 3600
 
 
@@ -59,13 +59,12 @@ def kept(look: Look) -> Goodput | None:
         book.turn(Turn(now, look.after.attempt or 0, current))
     else:
         book.account(now)
-    return _written(book, look.workers, ended=completion is not None)
+    return _written(book, look.workers.document(), ended=completion is not None)
 
 
-def accelerators(limits: Mapping[str, Quantity], replicas: int) -> int:
-    """Return how many GPUs and the like a gang holds, by the limits of each of its pods."""
-    counts = [str(count) for name, count in limits.items() if name.rpartition("/")[2] in _ACCELERATORS]
-    return replicas * sum(int(count) for count in counts if count.isdecimal())
+def accelerators_of(workers: Object) -> int:
+    """Return how many GPUs and the like a gang holds; `workers` as in a spec, in their JSON form."""
+    return int(workers.get("replicas", 1)) * accelerators(worker_limits(workers))
 
 
 @dataclass
@@ -167,9 +166,9 @@ def _opened(look: Look) -> _Book:
     return book
 
 
-def _written(book: _Book, workers: Workers, *, ended: bool) -> Goodput:
+def _written(book: _Book, workers: Object, *, ended: bool) -> Goodput:
     seconds = BucketSeconds.model_validate(book.seconds)
-    count = accelerators(workers.resources.limits, workers.replicas)
+    count = accelerators_of(workers)
     hours = AcceleratorHours(
         total=round(count * seconds.held / _HOUR, 3), productive=round(count * seconds.training / _HOUR, 3)
     )

@@ -21,12 +21,12 @@ if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
 exec {{}} --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
 """
 _TORCHRUN = ("torchrun",)
-# torchrun, with which processes start again for less than any error.
-_AGENT = ("python", "-m", "modelwright.runtime.train.agent")
+# With which processes start again in their pods, and have nothing to import when they do.
+_OURS = ("python", "-m", "modelwright.runtime.train.torchrun")
 PROCESS_RESTARTS = 3
 """Of one attempt of a recipe, where the spec does not say."""
-# Beside torchrun, which imports torch in the meantime: whom it waits for is all the same to it.
-_NAMES = f"python -m modelwright.runtime.preflight {PATIENCE - _BEFORE} &\n"
+# torchrun says that it has waited in vain, and not for whom.
+_NAMES = f"--names={PATIENCE - _BEFORE}"
 
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
@@ -76,27 +76,24 @@ def torch_command(
     Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too. `restarts`:
     how often the processes of an attempt may start again, where the spec says so.
     """
-    per_node = f"--nproc-per-node={processes}"
-    target = ("--no-python", *program.command) if program.command else ("-m", program.module)
-    launcher = _TORCHRUN if program.command else _AGENT
+    if replicas == 1 and processes == "1" and not program.command:
+        return list(program.argv())
+    launcher, target = (_TORCHRUN, ("--no-python", *program.command)) if program.command else (_OURS, ())
     if restarts is None:
         restarts = 0 if program.command else PROCESS_RESTARTS
-    if replicas == 1:
-        if processes == "1" and not program.command:
-            return list(program.argv())
-        return [*launcher, "--standalone", per_node, f"--max-restarts={restarts}", *target]
-    rendezvous = (
+    arguments = (
         f"--nnodes={replicas}",
-        per_node,
+        f"--nproc-per-node={processes}",
         f"--max-restarts={restarts}",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={job}-0.{service}:{RENDEZVOUS_PORT}",
+        f"--rdzv-endpoint={'localhost:0' if replicas == 1 else f'{job}-0.{service}:{RENDEZVOUS_PORT}'}",
         f"--rdzv-id={run_id}",
+        *target,
     )
-    script = _TORCH.format(" ".join(launcher))
-    if preflight and not program.command:
-        script = _NAMES + script
-    return ["sh", "-c", script, "torchrun", *rendezvous, *target]
+    if replicas == 1:
+        return [*launcher, *arguments]
+    script = _TORCH.format(" ".join((*launcher, _NAMES) if preflight and not program.command else launcher))
+    return ["sh", "-c", script, "torchrun", *arguments]
 
 
 def ray_command(program: Program, *, job: str, service: str) -> list[str]:

@@ -179,7 +179,7 @@ def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
     if loss.reason != Cause.HANG:
         return ()
     left = [pod for pod in view.attempt_pods if alive(pod)]
-    slow = [pod for pod in left if int(pod["metadata"].get("deletionGracePeriodSeconds") or HURRY + 1) > HURRY]
+    slow = [pod for pod in left if int(pod["metadata"].get("deletionGracePeriodSeconds", HURRY + 1)) > HURRY]
     return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=HURRY) for pod in slow)
 
 

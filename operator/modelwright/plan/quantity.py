@@ -5,6 +5,8 @@ from decimal import Decimal
 
 _FORM = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i))?$")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_MOST_EXPONENT = 30
+"""Far more than the API server keeps of a quantity; a number of a million digits would keep the process busy."""
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 
@@ -18,7 +20,7 @@ def amount(quantity: str | int) -> Decimal:
         raise ValueError(f"{quantity!r} is no quantity: 500m, 4, 16Gi are some")
     number, exponent, suffix = found.groups()
     if exponent:
-        return Decimal(number + exponent)
+        return Decimal(number).scaleb(max(-_MOST_EXPONENT, min(int(exponent[1:]), _MOST_EXPONENT)))
     if suffix in _BINARY:
         return Decimal(number) * Decimal(1024 ** _BINARY[suffix])
     return Decimal(number).scaleb(_DECIMAL.get(suffix or "", 0))

@@ -9,7 +9,8 @@ from modelwright.api.tuningsweep import SweepWorkers
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.quantity import words
-from modelwright.plan.quotas import Quota, demand, impossible, limiting
+from modelwright.plan.quotas import Quota, impossible, limiting
+from modelwright.plan.requests import of_gang
 from modelwright.plan.settings import Settings
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -32,7 +33,7 @@ def queue_of(owner: Object, workers: Workers | SweepWorkers, settings: Settings)
     if labels:
         message = f"waiting for Kueue to admit it from the queue {labels[QUEUE_LABEL]}"
         return Queue(Verdict(State.RECONCILING, Reason.QUEUED, message), labels)
-    namespace, wanted = owner["metadata"]["namespace"], demand(workers)
+    namespace, wanted = owner["metadata"]["namespace"], of_gang(workers, workers.replicas)
     found = limiting(settings.quotas, namespace, wanted)
     if not found:
         return None
@@ -43,9 +44,9 @@ def queue_of(owner: Object, workers: Workers | SweepWorkers, settings: Settings)
     return Queue(Verdict(State.RECONCILING, Reason.QUEUED, f"waiting for room: {needs}"), {})
 
 
-def queue_labels(owner: Object) -> dict[str, str]:
-    """Return the labels that put what an object makes into its Kueue queue."""
-    queue = (owner["metadata"].get("labels") or {}).get(QUEUE_LABEL)
+def queue_labels(of: Object) -> dict[str, str]:
+    """Return the labels that put a Job, or what an object makes, into its Kueue queue."""
+    queue = (of["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     return {QUEUE_LABEL: str(queue)} if queue else {}
 
 

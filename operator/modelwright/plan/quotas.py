@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from modelwright.api.trainingjob import Workers
-from modelwright.api.tuningsweep import SweepWorkers
-from modelwright.plan.quantity import amount, words
+from modelwright.plan.quantity import words
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,6 @@ class Contender:
         return -self.priority, self.created, self.identity
 
 
-def demand(workers: Workers | SweepWorkers) -> dict[str, Decimal]:
-    """Return what all pods of a gang request together; as in Kubernetes, a limit without a request is one."""
-    resources = workers.resources
-    each = {**resources.limits, **resources.requests}
-    return {name: workers.replicas * amount(value) for name, value in each.items()}
-
-
 def limiting(quotas: Iterable[Quota], namespace: str, wanted: Mapping[str, Decimal]) -> tuple[Quota, ...]:
     """Return the quotas in which a gang needs room; none: it does not wait."""
     return tuple(quota for quota in quotas if quota.covers(namespace) and quota.share(wanted))
@@ -80,17 +71,19 @@ def admit(quotas: Iterable[Quota], contenders: Iterable[Contender]) -> list[Cont
     """
     known = tuple(quotas)
     free = {(quota.name, name): value for quota in known for name, value in quota.resources.items()}
+    whole = dict(free)
     waiting = []
     for gang in contenders:
+        shares = _shares(known, gang)
         if gang.admitted:
-            _take(free, known, gang)
-        elif impossible(known, gang.namespace, gang.demand) is None:
-            waiting.append(gang)
+            _take(free, shares)
+        elif all(value <= whole[place] for place, value in shares):
+            waiting.append((gang, shares))
     admitted = []
-    for gang in sorted(waiting, key=Contender.place):
-        _take(free, known, gang)
+    for gang, shares in sorted(waiting, key=lambda entry: entry[0].place()):
+        _take(free, shares)
         # What was taken for one that has to wait is kept for it.
-        if all(free[quota, name] >= 0 for quota, name, _ in _shares(known, gang)):
+        if all(free[place] >= 0 for place, _ in shares):
             admitted.append(gang)
     return admitted
 
@@ -101,8 +94,8 @@ def usage(quotas: Iterable[Quota], contenders: Iterable[Contender]) -> dict[tupl
     used = {(quota.name, name): Decimal(0) for quota in known for name in quota.resources}
     for gang in contenders:
         if gang.admitted:
-            for quota, name, value in _shares(known, gang):
-                used[quota, name] += value
+            for place, value in _shares(known, gang):
+                used[place] += value
     return used
 
 
@@ -111,14 +104,16 @@ def waiting_in(quota: Quota, contenders: Iterable[Contender]) -> list[Contender]
     return [gang for gang in contenders if not gang.admitted and limiting((quota,), gang.namespace, gang.demand)]
 
 
-def _take(free: dict[tuple[str, str], Decimal], quotas: tuple[Quota, ...], gang: Contender) -> None:
-    for quota, name, value in _shares(quotas, gang):
-        free[quota, name] -= value
+def _take(free: dict[tuple[str, str], Decimal], shares: list[tuple[tuple[str, str], Decimal]]) -> None:
+    for place, value in shares:
+        free[place] -= value
 
 
-def _shares(quotas: tuple[Quota, ...], gang: Contender) -> list[tuple[str, str, Decimal]]:
+def _shares(quotas: tuple[Quota, ...], gang: Contender) -> list[tuple[tuple[str, str], Decimal]]:
+    """Return what a gang takes of each resource of each quota that counts it."""
     return [
-        (quota.name, name, value)
-        for quota in limiting(quotas, gang.namespace, gang.demand)
+        ((quota.name, name), value)
+        for quota in quotas
+        if quota.covers(gang.namespace)
         for name, value in quota.share(gang.demand).items()
     ]

@@ -39,6 +39,8 @@ _PARALLEL = 8
 """Documents that are fetched at once: enough to hide the network, for boto3 takes 3.5 ms of CPU for each."""
 _LARGEST_DOCUMENT = 16 * 2**20
 """Bytes. Anybody who may write to a bucket may put anything there; in memory, JSON takes about five times its size."""
+_LARGEST_PUT = 64 * 2**20
+"""Bytes that are written in one request. S3 takes 5 GiB, but a request that breaks off begins anew."""
 _MOST_DOCUMENTS = 5000
 """So many are read together: 18 s on one core."""
 _MOST_BYTES = 32 * 2**20
@@ -163,6 +165,14 @@ class ObjectStore:
         except ObjectNotFound as error:
             # If-Match on an object that is gone is a 404 on some servers and a 412 on others.
             raise PreconditionFailed(f"{self.locate(key)} is gone") from error
+
+    def upload(self, key: str, data: bytes) -> None:
+        """Write an object of any size: what is large goes in pieces, several at a time."""
+        if len(data) <= _LARGEST_PUT:
+            self.write(key, data)
+            return
+        with self._translated(key), io.BytesIO(data) as body:
+            self._client.upload_fileobj(body, self.bucket, self._base + key)
 
     def write_json(self, key: str, document: dict[str, Any], *, if_absent: bool = False) -> str:
         """Write a JSON document and return its ETag; errors as in `write`."""

@@ -127,6 +127,16 @@ def forget(reasons: Collection[str], path: Path | None = None) -> None:
             (path or Path(TERMINATION_MESSAGE_FILE)).write_text("")
 
 
+def leave_behind(failure: Failure, path: Path | None = None, pause: Callable[[float], None] = time.sleep) -> None:
+    """Write a failure, and give way to the process that broke if it is not this one.
+
+    The first pod that fails ends the gang, and the others are deleted.
+    """
+    write_failure(failure, path)
+    if failure.reason == PEER_LOST:
+        pause(_YIELD_SECONDS)
+
+
 def guarded(work: Callable[[], None], path: Path | None = None, pause: Callable[[float], None] = time.sleep) -> int:
     """Run a program and return its exit code; an error is logged and left as the termination message."""
     try:
@@ -135,10 +145,7 @@ def guarded(work: Callable[[], None], path: Path | None = None, pause: Callable[
         failure = explain(error)
         foreseen = isinstance(error, RunError | StoreError)
         logger.log(logging.ERROR, "%s: %s", failure.reason, failure.message, exc_info=not foreseen)
-        write_failure(failure, path)
-        if failure.reason == PEER_LOST:
-            # The first pod that fails ends the gang, and the others are deleted: let the one that broke be it.
-            pause(_YIELD_SECONDS)
+        leave_behind(failure, path, pause)
         return error.exit_code if isinstance(error, RunError) else _EXIT_FAILED
     return os.EX_OK
 

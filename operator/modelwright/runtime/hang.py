@@ -20,7 +20,7 @@ from modelwright.registry.errors import StoreError
 from modelwright.registry.store import ObjectStore, open_store
 from modelwright.runtime.failure import shortened, write_failure
 from modelwright.runtime.logs import STACKS_VARIABLE
-from modelwright.runtime.watchdog import Patience, Standstill, Watchdog
+from modelwright.runtime.watchdog import LEAST_SECONDS, Patience, Standstill, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -97,17 +97,22 @@ class Process:
 
 
 @contextlib.contextmanager
-def watching(run: Run) -> Iterator[Watchdog]:
+def watching(run: Run, least: float = LEAST_SECONDS) -> Iterator[Watchdog]:
     """Watch the calling thread's steps until the block is left or the watchdog closed; where the spec wants that.
 
-    Rank and size are those that torchrun or Ray left in the environment.
+    `least`: seconds that a step is given in any case, where the spec says nothing. Rank and size are those that
+    torchrun or Ray left in the environment.
     """
     if not run.training.hang.enabled:
         yield Watchdog()
         return
+    preflight = run.training.preflight
+    # The roll call and the collective: what they find says more than a hang would.
+    checks = 2.0 * preflight.timeout_seconds if preflight.enabled else 0.0
     process = Process(run, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     with _backstop(process.rank) as file:
-        watchdog = Watchdog(Patience(run.training.hang.timeout_seconds), process.end, backstop=file)
+        patience = Patience(run.training.hang.timeout_seconds, least, extra=checks)
+        watchdog = Watchdog(patience, process.end, backstop=file)
         watchdog.start()
         try:
             yield watchdog

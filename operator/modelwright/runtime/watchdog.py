@@ -33,8 +33,11 @@ class Standstill:
 class Patience:
     """How long a step may take, from how long the last steps of this attempt took."""
 
-    def __init__(self, timeout: float | None = None) -> None:
+    def __init__(self, timeout: float | None = None, least: float = LEAST_SECONDS, *, extra: float = 0.0) -> None:
+        """`least`: seconds for a step, whatever is learnt; `extra`: seconds more for what is no step."""
         self._timeout = timeout
+        self._least = least
+        self._extra = extra
         self._seconds = [0.0] * _REMEMBERED
         self._count = 0
 
@@ -46,7 +49,7 @@ class Patience:
     @property
     def long(self) -> float:
         """Seconds for what is no step."""
-        return max(START_SECONDS, 2 * (self._timeout or 0.0))
+        return max(START_SECONDS, 2 * (self._timeout or 0.0)) + self._extra
 
     @property
     def limit(self) -> float:
@@ -55,7 +58,7 @@ class Patience:
             return self._timeout
         if self._count < _ENOUGH:
             return self.long
-        return min(max(LEAST_SECONDS, _FACTOR * max(self._seconds)), MOST_SECONDS)
+        return min(max(self._least, _FACTOR * max(self._seconds)), MOST_SECONDS)
 
 
 class Watchdog:

@@ -35,6 +35,7 @@ REFUSED_BY_PATTERN = {
     r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#\t\r\n]*)?$": "gs://bucket/path",
     r"^https?://[^/]+/?$": "minio:9000",
     r"^[-._a-zA-Z][-._a-zA-Z0-9]*$": "1ST",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "top-5",
     r"^[a-z][a-zA-Z]*(\.[a-z][a-zA-Z]*)?$": "neural_network.learning_rate",
     r"^gpu$": "cpu",
 }
@@ -58,6 +59,14 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "log_loss; Regression has mae, rmse, r2": {"evaluation": {"thresholds": [{"metric": "rmse", "max": 1.0}]}},
     "model.promotion.metric is a metric of another task: Classification has accuracy, precision, recall, f1, roc_auc, "
     "log_loss; Regression has mae, rmse, r2": {"model": {"promotion": {"metric": "mae"}}},
+    "checkpoint.keep.best of a recipe goes by the training loss: its metric is loss": {
+        "checkpoint": {"keep": {"best": {"metric": "accuracy", "mode": "Max"}}}
+    },
+    "resume is for networks and for commands: LightGBM grows its trees from the first": {
+        "resume": {"from": {"model": {"name": "flight-delays", "version": 1}}},
+        "workers": {"replicas": 1},
+        "recipe": {"tabular": {"algorithm": "LightGBM"}},
+    },
     "LightGBM trains in one process: leave workers.processesPerNode out": {
         "workers": {"replicas": 1, "processesPerNode": "gpu"},
         "recipe": {"tabular": {"algorithm": "LightGBM"}},
@@ -100,6 +109,10 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "labels below modelwright.dev/ and batch.kubernetes.io/, app.kubernetes.io/managed-by, job-name and controller-uid "
     "are set by the operator and by the Job": {"labels": {"modelwright.dev/attempt": "7"}},
     # parts of it
+    "resume.from takes exactly one of model and checkpoint": {
+        "model": {"name": "flight-delays", "version": 1},
+        "checkpoint": "s3://bucket/checkpoints/1/",
+    },
     "a failure rule needs exitCodes or message": {"restart": False, "message": None},
     "a failure rule does nothing: give failureClass, restart or excludeNode": {
         "message": "NCCL",
@@ -125,6 +138,9 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     # TuningSweep
     "a sweep searches the fields of a recipe: template.recipe is required": {
         "template": {"recipe": None, "model": None, "workers": {"command": ["python"]}}
+    },
+    "the trials of a sweep start from nothing: leave template.resume out": {
+        "template": {"resume": {"from": {"checkpoint": "s3://bucket/checkpoints/1/"}}}
     },
     "objective.metric is a metric of another task than template.recipe.tabular.task": {"objective": {"metric": "r2"}},
     "a search parameter takes exactly one of float, int and choice": {
@@ -157,12 +173,14 @@ REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.workers cannot be changed: create a new TrainingJob": {"workers": {"replicas": 3}},
     "spec.recipe cannot be changed: create a new TrainingJob": {"recipe": {"tabular": {"target": "cancelled"}}},
     "spec.dataset cannot be changed: create a new TrainingJob": {"dataset": {"splitSeed": 8}},
-    "spec.checkpoint cannot be changed: create a new TrainingJob": {"checkpoint": {"keep": 5}},
+    "spec.checkpoint cannot be changed: create a new TrainingJob": {"checkpoint": {"keep": {"last": 5}}},
+    "spec.resume cannot be changed: create a new TrainingJob": {
+        "resume": {"from": {"model": {"name": "flight-delays", "version": 1}}}
+    },
     "spec.evaluation cannot be changed: create a new TrainingJob": {"evaluation": {"thresholds": None}},
     "spec.model cannot be changed: create a new TrainingJob": {"model": {"name": "other"}},
     "spec.storage cannot be changed: create a new TrainingJob": {"storage": {"uri": "s3://other-bucket"}},
     "spec.failurePolicy cannot be changed: create a new TrainingJob": {"failurePolicy": {"maxRestarts": 9}},
-    "spec.preflight cannot be changed: create a new TrainingJob": {"preflight": {"enabled": False}},
     "spec.template cannot be changed: create a new TuningSweep": {"template": {"dataset": {"splitSeed": 8}}},
     "spec.searchSpace cannot be changed: create a new TuningSweep": {
         "searchSpace": [{"name": "algorithm", "choice": {"values": ["LightGBM"]}}]

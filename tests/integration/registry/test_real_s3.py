@@ -110,3 +110,12 @@ def test_a_server_that_is_down_is_worth_another_try() -> None:
     with pytest.raises(StoreError, match="cannot be reached") as caught:
         open_store(storage, CREDENTIALS).read_json("a")
     assert caught.value.retryable
+
+
+def test_what_is_too_large_for_one_request_goes_in_pieces(store: ObjectStore, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (65 * 2**20 // 256)
+    store.upload("large", data)
+    store.upload("small", b"small")
+    assert [entry.size for entry in store.list("")] == [len(data), 5]
+    store.download("large", tmp_path / "large")
+    assert (tmp_path / "large").read_bytes() == data

@@ -79,7 +79,7 @@ def test_a_value_cannot_be_changed() -> None:
 
 def test_what_is_unset_is_not_written() -> None:
     assert "recipe" not in TrainingJobSpec().document()
-    assert TrainingJobSpec().document()["checkpoint"] == {"everySeconds": 30, "keep": 2}
+    assert TrainingJobSpec().document()["checkpoint"] == {"keep": {"last": 2}}
     assert "maxRestarts" not in TrainingJobSpec().document()["failurePolicy"]
 
 

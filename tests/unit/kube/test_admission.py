@@ -5,6 +5,8 @@ import contextlib
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from modelwright.kube import admission, errors
 from modelwright.kube.admission import Admission
 from modelwright.kube.objects import Key
@@ -23,7 +25,7 @@ class World:
 
     def __init__(self, *quotas: Quota) -> None:
         self.bench = Bench(making(READY))
-        self.admission = Admission(self.bench.objects, self.bench.hands, quotas)
+        self.admission = Admission(self.bench.objects, self.bench.hands, quotas, self.bench.clock)
         self.bench.objects.subscribe(self.admission)
 
     def add(self, name: str, *, held: bool = True, labels: dict[str, str] | None = None, **spec: Any) -> None:
@@ -32,7 +34,16 @@ class World:
         job["metadata"]["labels"] = labels or {}
         job["spec"] = {"workers": WORKERS, **spec}
         self.bench.show(job)
-        self.bench.show(child("Job", f"{name}-1", f"uid-{name}", spec={"suspend": held}))
+        workers = job["spec"]["workers"]
+        template = {"spec": {"containers": [{"name": "worker", "resources": workers.get("resources", {})}]}}
+        made = {"suspend": held, "parallelism": workers.get("replicas", 1), "template": template}
+        made_job = child("Job", f"{name}-1", f"uid-{name}", spec=made)
+        made_job["metadata"]["labels"] |= labels or {}
+        self.bench.show(made_job)
+
+    def change(self, name: str, **fields: Any) -> None:
+        found = self.bench.api.objects[Key("TrainingJob", "ns", name)]
+        self.bench.show({**found, **fields})
 
     def running(self) -> list[str]:
         jobs = [job for key, job in self.bench.api.objects.items() if key.kind == "Job"]
@@ -114,6 +125,145 @@ async def test_one_that_may_be_in_keeps_its_room_from_an_older_one(monkeypatch: 
     monkeypatch.undo()
     assert await world.admission.decide()
     assert world.running() == ["younger-1"]
+
+
+async def test_what_runs_has_its_room_whatever_has_become_of_its_owner() -> None:
+    world = World(*CPUS)
+    world.add("a", held=False)
+    world.add("b", held=False, workers={**WORKERS, "replicas": -1})
+    world.bench.api.objects[Key("Job", "ns", "b-1")]["spec"]["parallelism"] = 1
+    world.bench.show(world.bench.api.objects[Key("Job", "ns", "b-1")])
+    world.add("c")
+    world.bench.objects.remove(Key("TrainingJob", "ns", "a"), "uid-a")
+    await world.admission.decide()
+    assert world.running() == ["a-1", "b-1"]
+    assert world.metrics()["modelwright_quota_used"] == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:01:00Z"}},
+        {"status": {"completionTime": "2026-01-01T00:01:00Z"}},
+        {"spec": {"workers": WORKERS, "suspend": True}},
+    ],
+)
+async def test_who_is_not_to_go_on_is_not_let_in(fields: dict[str, Any]) -> None:
+    world = World(*CPUS)
+    world.add("a")
+    found = world.bench.api.objects[Key("TrainingJob", "ns", "a")]
+    world.change("a", **{**fields, "metadata": {**found["metadata"], **fields.get("metadata", {})}})
+    await world.admission.decide()
+    assert world.running() == []
+    world.add("b")
+    world.bench.objects.remove(Key("TrainingJob", "ns", "b"), "uid-b")
+    await world.admission.decide()
+    assert world.running() == []
+
+
+def _status(reason: str) -> dict[str, Any]:
+    return {"conditions": [{"type": "Ready", "status": "False", "reason": reason, "message": ""}]}
+
+
+@pytest.mark.parametrize(("reason", "running"), [("Restarting", ["a-2"]), ("SecretNotFound", ["b-1"])])
+@pytest.mark.parametrize("looks", [0, 1])
+async def test_a_gang_that_failed_goes_on_in_its_room_unless_it_waits_for_somebody(
+    reason: str, running: list[str], looks: int
+) -> None:
+    world = World(*CPUS)
+    world.add("b", workers={**WORKERS, "replicas": 2})
+    world.add("a", held=False, workers={**WORKERS, "replicas": 2})
+    await world.admission.decide()
+    failed = world.bench.api.objects[Key("Job", "ns", "a-1")]
+    failed["metadata"]["labels"]["modelwright.dev/attempt"] = "1"
+    world.bench.show({**failed, "status": {"conditions": [{**_COMPLETE, "type": "Failed"}]}})
+    world.change("a", status=_status(reason))
+    for _ in range(looks if running == ["a-2"] else 1):
+        await world.admission.decide()
+    successor = child("Job", "a-2", "uid-a", spec={**failed["spec"], "suspend": True})
+    successor["metadata"]["labels"]["modelwright.dev/attempt"] = "2"
+    world.bench.show(successor)
+    await world.admission.decide()
+    assert [name for name in world.running() if name != "a-1"] == running
+    await world.admission.decide()
+    assert world.metrics()["modelwright_quota_used"] == 2
+
+
+async def test_a_job_that_gives_up_makes_room(monkeypatch: Any) -> None:
+    monkeypatch.setattr(admission, "SETTLE_SECONDS", 0.0)
+    world = World(*CPUS)
+    world.add("a", held=False, workers={**WORKERS, "replicas": 2})
+    failed = world.bench.api.objects[Key("Job", "ns", "a-1")]
+    world.bench.show({**failed, "status": {"conditions": [{**_COMPLETE, "type": "Failed"}]}})
+    world.change("a", status=_status("Training"))
+    world.add("b")
+    task = asyncio.create_task(world.admission.run())
+    await asyncio.sleep(0.05)
+    assert world.running() == ["a-1"]
+    found = world.bench.api.objects[Key("TrainingJob", "ns", "a")]
+    ended = {**_status("RestartsExhausted"), "completionTime": "2026-01-01T00:01:00Z"}
+    key = Key("TrainingJob", "ns", "a")
+    world.bench.objects.put(world.bench.api.add({**found, "status": ended}), key)
+    await asyncio.sleep(0.05)
+    assert "b-1" in world.running()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_one_that_the_api_server_refuses_keeps_nobody_waiting_and_is_tried_again_later() -> None:
+    world = World(*CPUS)
+    world.add("a", workers={**WORKERS, "replicas": 2})
+    world.add("b", workers={**WORKERS, "replicas": 2})
+    refusal = errors.Rejected("denied by a webhook", 403)
+    world.bench.api.fail = lambda verb, kind, name: refusal if (verb, name) == ("patch", "a-1") else None
+    assert await world.admission.decide()
+    assert await world.admission.decide()
+    assert world.running() == ["b-1"]
+    assert [call for call in world.bench.api.writes if call[2] == "a-1"] == [("patch", "Job", "a-1")]
+    world.bench.clock.now += admission.REFUSED_SECONDS
+    world.bench.api.fail = lambda verb, kind, name: None
+    done = world.bench.api.objects[Key("Job", "ns", "b-1")]
+    world.bench.show({**done, "status": {"conditions": [_COMPLETE]}})
+    assert await world.admission.decide()
+    assert "a-1" in world.running()
+
+
+async def test_only_what_has_changed_is_read_again(monkeypatch: Any) -> None:
+    world = World(*CPUS)
+    for name in "abc":
+        world.add(name)
+    await world.admission.decide()
+    await world.admission.decide()
+    reads: list[Key] = []
+    get = world.bench.objects.get
+    monkeypatch.setattr(world.bench.objects, "get", lambda key: (reads.append(key), get(key))[1])
+    await world.admission.decide()
+    world.admission.metrics()
+    assert reads == []
+    world.change("c", spec={"workers": WORKERS, "priority": 3})
+    await world.admission.decide()
+    assert {key.name for key in reads} == {"c", "c-1"}
+
+
+async def test_what_a_reconcile_says_of_its_own_object_is_no_reason_to_decide(monkeypatch: Any) -> None:
+    monkeypatch.setattr(admission, "SETTLE_SECONDS", 0.0)
+    world = World(*CPUS)
+    decided: list[None] = []
+    decide = world.admission.decide
+    monkeypatch.setattr(world.admission, "decide", lambda: (decided.append(None), decide())[1])
+    task = asyncio.create_task(world.admission.run())
+    await asyncio.sleep(0.01)
+    key = Key("TrainingJob", "ns", "a")
+    world.admission(key, None, key)
+    await asyncio.sleep(0.01)
+    assert len(decided) == 1
+    world.admission(key, None, None)
+    await asyncio.sleep(0.01)
+    assert len(decided) == 2
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def test_a_change_leads_to_a_decision(monkeypatch: Any) -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -49,6 +50,19 @@ def test_the_counters_are_what_the_status_says() -> None:
     assert found["modelwright_trainingjob_seconds_total", "team", "a", "lost"] == 20
     assert found["modelwright_trainingjob_goodput_ratio", "team", "a"] == 0.75
     assert not [key for key in found if key[0].startswith("modelwright_trainingjob_accelerator")]
+
+
+def test_jobs_that_ended_long_ago_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = Objects()
+    objects.put(job("past", {"goodput": GOODPUT, "completionTime": "2026-11-23T10:59:59Z"}))
+    objects.put(job("new", {"goodput": GOODPUT}))
+    goodput, reads = GoodputMetrics(objects, lambda: NOW), list[str]()
+    get = objects.get
+    monkeypatch.setattr(objects, "get", lambda key: (reads.append(key.name), get(key))[1])
+    first = goodput.metrics()
+    assert [str(family) for family in goodput.metrics()] == [str(family) for family in first]
+    goodput.metrics()
+    assert sorted(reads) == ["new", "new", "new", "past"]
 
 
 def test_accelerators_are_counted_while_the_gang_has_its_nodes() -> None:

@@ -125,11 +125,21 @@ def test_a_copy_cannot_change_what_is_stored() -> None:
     assert objects.get(KEY)["spec"]["epochs"] == 1
 
 
+def test_what_kubectl_was_given_is_not_kept_twice() -> None:
+    document = training_job()
+    document["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "x"}
+    assert trim(document)["metadata"]["annotations"] == {"mine": "x"}
+    assert len(document["metadata"]["annotations"]) == 2
+
+
 @pytest.mark.parametrize("kind", ["Job", "Deployment"])
-def test_pod_templates_are_not_kept(kind: str) -> None:
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{}]}}
+def test_pod_templates_are_not_kept_but_for_what_the_pods_of_a_job_ask_for(kind: str) -> None:
+    resources = {"limits": {"cpu": "1"}}
+    container = {"name": "worker", "image": "x", "resources": resources, "env": [{"name": "A", "value": "b"}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], "nodeSelector": {}}}
     document = child(kind, "x", "o", spec={"replicas": 1, "template": template})
-    assert trim(document)["spec"] == {"replicas": 1, "template": {"metadata": {"labels": {"a": "b"}}}}
+    kept = {"spec": {"containers": [{"name": "worker", "resources": resources}]}} if kind == "Job" else {}
+    assert trim(document)["spec"] == {"replicas": 1, "template": {"metadata": {"labels": {"a": "b"}}, **kept}}
     assert document["spec"]["template"] == template
 
 

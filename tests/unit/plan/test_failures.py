@@ -243,3 +243,12 @@ def test_a_pod_may_say_that_another_node_is_to_blame_or_none(told: str | None, b
     found = {**pod(ended={"message": json.dumps(document)}), "spec": {"nodeName": "node-1"}}
     loss = classify([found])
     assert (loss.reason, loss.failure_class, loss.node) == ("PreflightFailed", FailureClass.INFRASTRUCTURE, blamed)
+
+
+@pytest.mark.parametrize("outcome", ["Asked to stop; saved at step 40", "Asked to stop at step 40; it did not fit"])
+def test_a_pod_that_had_to_leave_tells_whether_it_saved(outcome: str) -> None:
+    message = json.dumps({"reason": "Terminated", "message": outcome, "step": 40})
+    loss = classify([pod(ended={"exitCode": 143, "message": message}, **disrupted("PreemptionByScheduler"))])
+    assert loss.reason == Cause.PREEMPTED
+    assert loss.message == f"pod a-1-0 (worker 0) was preempted by a pod of higher priority. {outcome}"
+    assert loss.step == 40

@@ -46,18 +46,13 @@ def make(
     suspend: bool = False,
     settings: Settings = SETTINGS,
     preflight: Any = None,
+    checkpoint: dict[str, Any] | None = None,
     failurePolicy: Any = None,  # noqa: N803 (as in the spec)
     **workers: Any,
 ) -> tuple[Any, ...]:
     of = of or owner()
-    spec = TrainingJobSpec.model_validate(
-        {
-            **SPEC,
-            "workers": {"replicas": 2, **workers},
-            "preflight": preflight or {},
-            "failurePolicy": failurePolicy or {},
-        }
-    )
+    more = {"preflight": preflight or {}, "checkpoint": checkpoint or {}, "failurePolicy": failurePolicy or {}}
+    spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}, **more})
     storage = ResolvedStorage(uri="s3://models/team", endpoint="http://s3:7070", region="eu")
     meta = of["metadata"]
     run = Run(
@@ -117,6 +112,12 @@ def test_a_recipe_has_time_to_save_before_it_leaves() -> None:
     assert pod_of(make())["terminationGracePeriodSeconds"] == 120
     assert env_of(make())["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "110"
     assert "terminationGracePeriodSeconds" not in pod_of(make(image="mine:1", command=["sh", "-c", "sleep 1000"]))
+
+
+def test_a_user_may_give_more_time_to_save() -> None:
+    asked = make(image="mine:1", command=["python", "train.py"], checkpoint={"graceSeconds": 600})
+    assert pod_of(asked)["terminationGracePeriodSeconds"] == 600
+    assert env_of(asked)["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "590"
 
 
 def test_a_held_gang_is_its_job_alone() -> None:
@@ -304,16 +305,13 @@ def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
     host = f"{job_name(owner(), 1)}-0.{service_name(owner())}:29400"
     for wanted in ("--nnodes=2", "--max-restarts=3", f"--rdzv-endpoint={host}", "--rdzv-id=uid-1-1"):
         assert f" {wanted} " in line
-    assert line.endswith("-m modelwright.runtime.train")
+    assert "-m modelwright.runtime.train.torchrun " in line
+    assert "--names" not in line
 
 
-def test_a_recipe_asks_for_the_names_of_its_workers_beside_torchrun(shell: Any) -> None:
-    lines = shell(command_of(make()), 1)
-    assert sorted(line.split()[2] for line in lines) == [
-        "modelwright.runtime.preflight",
-        "modelwright.runtime.train.agent",
-    ]
-    assert "python -m modelwright.runtime.preflight 1740" in lines
+def test_a_recipe_asks_for_the_names_of_its_workers_before_torchrun_gives_up(shell: Any) -> None:
+    (line,) = shell(command_of(make()), 1)
+    assert " --names=1740 " in line
     env = env_of(make(replicas=3))
     assert env["MODELWRIGHT_HOSTS"].format(2) == f"{job_name(owner(), 1)}-2.{service_name(owner())}"
     assert env["MODELWRIGHT_WORKERS"] == "3"

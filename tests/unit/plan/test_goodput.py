@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelwright.api.goodput import BucketSeconds, Goodput
 from modelwright.api.trainingjob import TrainingJobStatus
 from modelwright.plan.conditions import Reason, State
-from modelwright.plan.goodput import accelerators
+from modelwright.plan.goodput import accelerators_of
 from modelwright.plan.times import parse, seconds_between
 from tests.unit.plan.goodput_world import CREATED, REPLICAS, History, at
 
@@ -243,10 +243,13 @@ def test_accelerators_cost_while_the_gang_has_its_nodes() -> None:
         ({"nvidia.com/gpu": "0"}, 0),
         ({"nvidia.com/gpu": "one"}, 0),
         ({"example.com/gpu-memory": "80"}, 0),
+        ({"gpu.intel.com/xe": 2, "nvidia.com/mig-1g.10gb": 4}, 4),
     ],
 )
 def test_accelerators_are_known_by_their_names(limits: dict[str, str | int], count: int) -> None:
-    assert accelerators(limits, 2) == count
+    assert accelerators_of({"resources": {"limits": limits}, "replicas": 2}) == count
+    worker = {"name": "worker", "resources": {"limits": limits}}
+    assert accelerators_of({"podTemplate": {"spec": {"containers": [worker]}}, "replicas": 2}) == count
 
 
 EVENTS = ("ask", "place", "half placed", "report", "evaluate", "new process", "end", "complete", "suspend", "resume")

@@ -24,6 +24,8 @@ from modelwright.plan.quantity import amount, words
         ("12E2", "1200"),
         ("1E", "1000000000000000000"),
         ("250u", "0.00025"),
+        ("1e9999999", "1e30"),
+        ("1e-9999999", "1e-30"),
     ],
 )
 def test_a_quantity_is_a_number(text: str | int, value: str) -> None:

@@ -7,8 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelwright.api.trainingjob import Workers
-from modelwright.plan.quotas import Contender, Quota, admit, demand, impossible, limiting, usage, waiting_in
+from modelwright.plan.quotas import Contender, Quota, admit, impossible, limiting, usage, waiting_in
 
 GPU = "nvidia.com/gpu"
 GPUS = Quota("gpus", {GPU: Decimal(8)})
@@ -64,10 +63,10 @@ def test_what_needs_nothing_that_is_limited_does_not_wait() -> None:
     assert limiting([GPUS], "a", {"cpu": Decimal(4), GPU: Decimal(0)}) == ()
 
 
-def test_the_demand_of_a_gang_is_that_of_all_its_pods_and_limits_stand_for_requests() -> None:
-    resources = {"requests": {"cpu": "500m"}, "limits": {"cpu": "2", GPU: 1}}
-    workers = Workers.model_validate({"replicas": 3, "resources": resources})
-    assert demand(workers) == {"cpu": Decimal("1.5"), GPU: Decimal(3)}
+def test_a_quota_that_was_lowered_below_its_use_stops_nobody_and_lets_nobody_in() -> None:
+    gangs = [gang("a", 8, admitted=True), gang("b", 6, admitted=True), gang("c", 1)]
+    assert admit([GPUS], gangs) == []
+    assert names(admit([GPUS], [gangs[0], gang("d", 0)])) == "d"
 
 
 def test_use_is_what_was_let_in() -> None:

@@ -198,15 +198,17 @@ def test_a_gang_that_stood_still_starts_again_within_its_budget_and_says_where_i
     assert second["logs"].endswith(f"/runs/team/{uid}/attempts/2/")
 
 
-@pytest.mark.parametrize(("how", "grace"), [("hang", [10]), ("exit", [])])
-def test_who_hangs_still_is_not_waited_for(how: str, grace: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("how", "given", "grace"), [("hang", 120, [10]), ("hang", 5, []), ("hang", 0, []), ("exit", 120, [])]
+)
+def test_who_hangs_still_is_not_waited_for(how: str, given: int, grace: list[int]) -> None:
     sim = running()
     job, jobs = (sim.world.cluster.of_kind(kind) for kind in ("TrainingJob", "Job"))
     sim.trainer.fail(how)
     failed, stopped = sim.world.cluster.of_kind("Pod")
     failing = {"type": "FailureTarget", "status": "True", "lastTransitionTime": stamp(sim.world.now)}
     jobs[0]["status"]["conditions"] = [failing]
-    asked = {"deletionTimestamp": stamp(sim.world.now + timedelta(seconds=120)), "deletionGracePeriodSeconds": 120}
+    asked = {"deletionTimestamp": stamp(sim.world.now + timedelta(seconds=given)), "deletionGracePeriodSeconds": given}
     stopped = {**stopped, "metadata": {**stopped["metadata"], **asked}}
     seen = Observed(job[0], {"Job": tuple(jobs), "Pod": (failed, stopped)})
     for _ in range(2):

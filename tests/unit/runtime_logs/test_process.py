@@ -131,16 +131,18 @@ def test_without_a_place_to_keep_anything_the_program_runs_all_the_same(run: str
     assert supervised("exit 3", {**ENV, "MODELWRIGHT_RUN": run}).returncode == 3
 
 
-def test_on_a_full_disk_the_program_runs_all_the_same(tmp_path: Path) -> None:
+def test_without_a_disk_to_write_to_the_program_runs_and_its_log_is_kept(s3: Any) -> None:
     body = """
 import os, tempfile
 def full(**_): raise OSError(28, "No space left on device")
 tempfile.mkdtemp = full
 from modelwright.runtime.logs.main import main
-os._exit(main(["sh", "-c", "exit 3"]))
+os._exit(main(["sh", "-c", "echo said; exit 3"]))
 """
-    done = subprocess.run([sys.executable, "-c", body], env=started_by_the_operator(1), check=False, timeout=30)
-    assert done.returncode == 3
+    env = started_by_the_operator(s3.server_address[1])
+    done = subprocess.run([sys.executable, "-c", body], env=env, capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (3, b"said\n")
+    assert list(s3.puts.values()) == [b"said\n"]
 
 
 def test_a_store_that_is_not_there_costs_neither_output_nor_exit_code() -> None:

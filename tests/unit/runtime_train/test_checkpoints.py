@@ -85,7 +85,7 @@ def test_discarding_leaves_nothing_that_could_look_newer(client: FakeS3, store: 
 
 
 def test_a_deletion_that_is_cut_off_leaves_no_whole_looking_rest(client: FakeS3, store: ObjectStore) -> None:
-    saved = checkpoints(store, run_of(checkpoint={"keep": 1}))
+    saved = checkpoints(store, run_of(checkpoint={"keep": {"last": 1}}))
     saved.save(5, {"state": b""})
     deleted: list[str] = []
     original = client.delete_object
@@ -97,8 +97,8 @@ def test_a_deletion_that_is_cut_off_leaves_no_whole_looking_rest(client: FakeS3,
         original(Bucket, Key)
 
     client.delete_object = cut_off  # type: ignore[method-assign]
-    writer = CheckpointWriter(saved)
-    writer.save(10, lambda: {"state": b""})
+    writer = CheckpointWriter()
+    writer.save(10, lambda: saved.save(10, {"state": b""}))
     writer.wait()
     assert deleted == [f"{FOLDER}000000000005/manifest.json"]
     found = checkpoints(store).newest()
@@ -111,11 +111,20 @@ def test_a_save_that_fails_costs_only_that_checkpoint(client: FakeS3, store: Obj
         raise refusal("ServiceUnavailable", 503)
 
     client.before_put[f"{FOLDER}000000000005/state"] = down
-    writer = CheckpointWriter(checkpoints(store))
-    writer.save(5, lambda: {"state": b""})
+    writer, saved = CheckpointWriter(), checkpoints(store)
+    writer.save(5, lambda: saved.save(5, {"state": b""}))
     writer.wait()
-    assert writer.last is None
-    writer.save(6, lambda: {"state": b""})
+    assert (writer.last, writer.saved_step) == (None, None)
+    writer.save(6, lambda: saved.save(6, {"state": b""}))
     writer.wait()
     assert writer.last is not None
-    assert writer.last.step == 6
+    assert (writer.last.step, writer.saved_step) == (6, 6)
+
+
+def test_the_best_by_a_metric_outlives_newer_ones_also_after_a_restart(client: FakeS3, store: ObjectStore) -> None:
+    run = run_of(checkpoint={"keep": {"last": 1, "best": {"metric": "loss", "mode": "Min"}}})
+    first = checkpoints(store, run)
+    for step, loss in ((5, 0.9), (10, 0.2), (15, 0.5)):
+        first.save(step, {"state": b""}, {"loss": loss})
+    checkpoints(store, run).save(20, {"state": b""}, {"loss": 0.4})
+    assert steps(client) == {10, 20}

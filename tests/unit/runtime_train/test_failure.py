@@ -78,7 +78,7 @@ def test_who_lost_a_peer_leaves_after_it_so_that_the_gang_fails_for_the_cause(tm
     assert waits == [(2.0, True)]
 
 
-@pytest.mark.parametrize("letter", ["x", "\n", '"', "é", "🙂", "\ud800"])
+@pytest.mark.parametrize("letter", ["x", "\n", '"', "é", "🙂", "\ud800"], ids=ascii)
 def test_a_long_message_fits_the_termination_message(tmp_path: Path, letter: str) -> None:
     path = tmp_path / "message"
     guarded(lambda: raising(ValueError(letter * 100_000)), path)

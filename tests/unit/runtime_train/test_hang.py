@@ -18,7 +18,7 @@ from modelwright.registry.store import ObjectStore
 from modelwright.runtime import hang
 from modelwright.runtime.failure import RunError, explain, write_failure
 from modelwright.runtime.hang import Process, watching
-from modelwright.runtime.watchdog import Standstill
+from modelwright.runtime.watchdog import Patience, Standstill, Watchdog
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
 
@@ -100,6 +100,17 @@ def test_who_switched_it_off_is_not_watched() -> None:
     with watching(run_of()):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("preflight", "seconds"), [({"timeoutSeconds": 3600}, 10800), ({"enabled": False}, 3600)])
+def test_a_preflight_is_over_before_anybody_calls_it_a_hang(
+    preflight: dict[str, Any], seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Patience] = []
+    monkeypatch.setattr(hang, "Watchdog", lambda patience, *_, **__: (given.append(patience), Watchdog())[1])
+    with watching(run_of(preflight=preflight)):
+        pass
+    assert given[0].long == seconds
 
 
 HELD = """

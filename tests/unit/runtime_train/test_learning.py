@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modelwright.api.run import TrainingReport
+from modelwright.api.trainingjob import CheckpointStatus
 from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import RunError, explain
 from modelwright.runtime.report import Reporter
@@ -20,7 +21,7 @@ from modelwright.runtime.train.phases import Phases
 from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop
 from modelwright.runtime.train.world import World
 from modelwright.runtime.watchdog import Watchdog
-from tests.unit.registry.fake_s3 import FakeS3, memory_store
+from tests.unit.registry.fake_s3 import FakeS3, memory_store, refusal
 from tests.unit.runtime_train.runs import run_of
 
 
@@ -58,7 +59,7 @@ class Counter:
     def scores(self, features: Any) -> Any:
         raise AssertionError
 
-    graph = weights = scores
+    graph = weights = start_from = scores
 
 
 class Collected(Reporter):
@@ -81,14 +82,20 @@ class Ticks:
         return self.time
 
 
-def around(trainer: Counter, attempt: int = 1) -> Surroundings:
-    run, ticks = run_of(attempt, checkpoint={"everySeconds": 10}), Ticks()
+def around(trainer: Counter, attempt: int = 1, **checkpoint: Any) -> Surroundings:
+    run, ticks = run_of(attempt, checkpoint=checkpoint or {"everySeconds": 10}), Ticks()
     return Surroundings(run, World(), trainer.stop, Collected(), ticks, phases=Phases(ticks))
 
 
-def train(trainer: Counter, store: ObjectStore, attempt: int = 1) -> tuple[Learnt, list[TrainingReport]]:
-    surroundings = around(trainer, attempt)
-    learnt = learn(trainer, CheckpointStore(store, surroundings.run, "same"), surroundings)
+def train(
+    trainer: Counter,
+    store: ObjectStore,
+    attempt: int = 1,
+    warm_start: Callable[[], None] | None = None,
+    **checkpoint: Any,
+) -> tuple[Learnt, list[TrainingReport]]:
+    surroundings = around(trainer, attempt, **checkpoint)
+    learnt = learn(trainer, CheckpointStore(store, surroundings.run, "same"), surroundings, warm_start)
     return learnt, surroundings.reporter.reports  # type: ignore[attr-defined]
 
 
@@ -159,7 +166,7 @@ def test_a_checkpoint_that_is_due_while_another_is_written_is_saved_as_soon_as_t
         def busy(self) -> bool:
             return trainer.step < 7
 
-        def save(self, step: int, files: Callable[[], dict[str, bytes]]) -> None:
+        def save(self, step: int, save: Callable[[], CheckpointStatus | None]) -> None:
             asked.append(step)
 
     monkeypatch.setattr(learning, "CheckpointWriter", Busy)
@@ -192,6 +199,41 @@ def test_a_new_attempt_goes_on_where_the_last_checkpoint_is() -> None:
     assert learnt.resumed_from_step == first.step == 8
     assert second.done == list(range(1, 21))
     assert {r.resumed_from_step for r in reports} == {8}
+
+
+def test_it_saves_by_steps_where_the_user_counts_steps() -> None:
+    client = FakeS3()
+    train(Counter(), memory_store(client), everySteps=6, keep={"last": 100})
+    saved = [int(key.split("/")[-2]) for key in client.puts if key.endswith("manifest.json")]
+    assert saved == [6, 12, 18, 20]
+
+
+def test_a_warm_start_is_for_a_job_without_a_checkpoint_of_its_own() -> None:
+    store, started = memory_store(), list[str]()
+    with pytest.raises(RunError):
+        train(Counter(stop_at=3), store, warm_start=lambda: started.append("first"))
+    train(Counter(), store, attempt=2, warm_start=lambda: started.append("second"))
+    assert started == ["first"]
+
+
+def test_the_operator_hears_of_the_last_checkpoint_of_a_run_that_leaves() -> None:
+    trainer = Counter(stop_at=7)
+    surroundings = around(trainer)
+    with pytest.raises(RunError, match="saved at step 8"):
+        learn(trainer, CheckpointStore(memory_store(), surroundings.run, "same"), surroundings)
+    last = surroundings.reporter.reports[-1]  # type: ignore[attr-defined]
+    assert last.checkpoint.step == last.progress.step == 8
+
+
+def test_a_run_that_could_not_save_says_so() -> None:
+    client = FakeS3()
+
+    def down() -> None:
+        raise refusal("ServiceUnavailable", 503)
+
+    client.before_put["base/runs/ns/uid/checkpoints/000000000008/done"] = down
+    with pytest.raises(RunError, match="step 8 could not be saved"):
+        train(Counter(stop_at=7), memory_store(client))
 
 
 def test_an_attempt_after_training_has_nothing_to_train() -> None:

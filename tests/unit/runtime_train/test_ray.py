@@ -80,8 +80,13 @@ def test_a_collective_is_more_patient_than_who_watches_for_hangs(enabled: bool, 
     assert (config.backend, config.timeout_s) == ("gloo", seconds)
 
 
-def test_every_pod_gets_one_worker_and_every_gpu_one() -> None:
+def test_every_pod_gets_one_worker_and_every_gpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
     spread = scaling_of(run_of(workers={"replicas": 3}))
     assert (spread.num_workers, spread.use_gpu, spread.placement_strategy) == (3, False, "STRICT_SPREAD")
     gpus = scaling_of(run_of(workers={"replicas": 3, "resources": {"limits": {"nvidia.com/gpu": "2"}}}))
     assert (gpus.num_workers, gpus.use_gpu) == (6, True)
+    # A pod template may say otherwise, and the operator tells what came of it.
+    monkeypatch.setenv("MODELWRIGHT_GPUS", "4")
+    assert scaling_of(run_of(workers={"replicas": 3})).num_workers == 12
+    monkeypatch.setenv("MODELWRIGHT_GPUS", "0")
+    assert not scaling_of(run_of(workers={"replicas": 3})).use_gpu

@@ -49,6 +49,7 @@ def test_before_the_first_step_an_hour_is_allowed() -> None:
     assert clock.hung_after(watchdog, 3600) is None
     assert clock.hung_after(watchdog, 3601) == Standstill(3601, None)
     assert clock.hung_after(Watchdog(Patience(3000), now=clock), 6000) is None
+    assert clock.hung_after(Watchdog(Patience(15, extra=240), now=clock), 3840) is None
 
 
 @pytest.mark.parametrize(

@@ -28,22 +28,28 @@ def main(arguments: Sequence[str]) -> int:
     try:
         run: dict[str, Any] = json.loads(os.environ[_RUN_VARIABLE])
         place, storage = (run["namespace"], run["uid"], int(run["attempt"])), run["storage"]
-        stacks = tempfile.mkdtemp(prefix="modelwright-stacks-")
-    except (KeyError, ValueError, TypeError, OSError):
-        # Not started by the operator, or on a disk that is full: the program runs all the same.
+    except (KeyError, ValueError, TypeError):
+        # Not started by the operator: the program runs all the same.
         return child.run(argv, os.environ, lambda data: None, lambda: None)
     try:
-        return _kept(argv, place, Path(stacks), _put_to(storage))
+        stacks = Path(tempfile.mkdtemp(prefix="modelwright-stacks-"))
+    except OSError:
+        # A disk that is full or may not be written to has no room for stacks; the output needs none.
+        return _kept(argv, place, None, _put_to(storage))
+    try:
+        return _kept(argv, place, stacks, _put_to(storage))
     finally:
         shutil.rmtree(stacks, ignore_errors=True)
 
 
-def _kept(argv: Sequence[str], place: tuple[str, str, int], stacks: Path, put: Put) -> int:
+def _kept(argv: Sequence[str], place: tuple[str, str, int], stacks: Path | None, put: Put) -> int:
     tail = Tail()
     keeper = Keeper(tail, layout.log_key(*place, os.environ.get(_INDEX_VARIABLE, "0")), put)
     keeper.start()
-    code = child.run(argv, {**os.environ, STACKS_VARIABLE: str(stacks)}, tail.add, keeper.hurry)
-    left = {file.stem.removeprefix("rank-"): file.read_bytes() for file in sorted(stacks.glob("rank-*.txt"))}
+    told = {} if stacks is None else {STACKS_VARIABLE: str(stacks)}
+    code = child.run(argv, {**os.environ, **told}, tail.add, keeper.hurry)
+    files = [] if stacks is None else sorted(stacks.glob("rank-*.txt"))
+    left = {file.stem.removeprefix("rank-"): file.read_bytes() for file in files}
     held = {rank: text for rank, text in left.items() if text}
     if held:
         # Only here: it imports what takes long.

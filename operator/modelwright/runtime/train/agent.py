@@ -6,21 +6,29 @@ with no restarts: whether there is a new attempt is for the operator's budgets t
 
 import logging
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from torch.distributed import run
 from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing.errors import record
 from torch.distributed.launcher import api
 
-from modelwright.api.run import PEER_LOST, TERMINATED
+from modelwright.api.failurepolicy import FailureClass
+from modelwright.api.run import PEER_LOST, TERMINATED, Failure
 from modelwright.runtime import failure
+from modelwright.runtime.failure import shortened
 
 logger = logging.getLogger(__name__)
 
 _FOLLOWS = frozenset({PEER_LOST, TERMINATED})
 """Reasons that processes give when others have died, or the agent clears them away."""
 _WAIT_SECONDS = 30
+_NO_PROGRAM = "-"
+_MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
 def curable(reason: str | None, exit_codes: Iterable[int]) -> bool:
@@ -35,17 +43,51 @@ def curable(reason: str | None, exit_codes: Iterable[int]) -> bool:
     return reason == PEER_LOST or (reason == TERMINATED and any(code < 0 and code != -signal.SIGTERM for code in codes))
 
 
+def last_words(exit_codes: Iterable[int], *, out_of_memory: bool) -> Failure | None:
+    """Return what there is to say of processes that have said nothing themselves; None where they ended on their own."""
+    if out_of_memory:
+        said = "The kernel killed a process for want of memory: raise workers.resources.limits.memory"
+        found = shortened("OutOfMemory", said, retryable=True)
+        return found.model_copy(update={"failure_class": FailureClass.OUT_OF_MEMORY})
+    signals = {-code for code in exit_codes if code < 0}
+    if not signals - {signal.SIGTERM}:
+        return None
+    names = ", ".join(sorted(signal.Signals(number).name for number in signals))
+    found = shortened("ProcessKilled", f"{names} ended a process, and it said nothing", retryable=True)
+    # Nobody sends himself one of these: a bug ends in SIGSEGV, SIGABRT and the like.
+    outside = signals <= {signal.SIGKILL, signal.SIGTERM}
+    return found.model_copy(update={"failure_class": FailureClass.INFRASTRUCTURE}) if outside else found
+
+
+def memory_kills(events: Path = _MEMORY_EVENTS) -> int:
+    """Return how many processes of this container the kernel has killed for want of memory (cgroup v2)."""
+    try:
+        counts = dict(line.split() for line in events.read_text().splitlines())
+        return int(counts.get("oom_kill", 0))
+    except (OSError, ValueError):
+        return 0
+
+
 class Agent(LocalElasticAgent):  # type: ignore[misc]
     """Starts the processes of one pod, and starts them again when all agents of the gang do."""
 
     _restarts = 0
 
+    def __init__(self, *args: Any, met: Callable[[], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._met = met
+        self._memory_kills = memory_kills()
+
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result = super()._monitor_workers(worker_group)
         if result.state is WorkerState.FAILED:
             codes = [each.exitcode for each in result.failures.values()]
-            if not curable(failure.said(), codes):
+            out_of_memory = memory_kills() > self._memory_kills
+            if out_of_memory or not curable(failure.said(), codes):
                 self._remaining_restarts = 0
+            said = last_words(codes, out_of_memory=out_of_memory)
+            if self._remaining_restarts == 0 and said is not None and failure.said() in {None, *_FOLLOWS}:
+                failure.write_failure(said)
         return result
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
@@ -56,7 +98,7 @@ class Agent(LocalElasticAgent):  # type: ignore[misc]
             raise RuntimeError(f"a process has ended with {reason} meanwhile")
         if reason is None and worker_group.state is WorkerState.HEALTHY:
             # Only the agent of another pod wanted this: it is not this pod that is to blame, if nothing comes of it.
-            failure.write_failure(failure.shortened(PEER_LOST, "The processes of another pod ended", retryable=True))
+            failure.write_failure(shortened(PEER_LOST, "The processes of another pod ended", retryable=True))
         # Counted here, so that all agents count alike: torch does not count what another one asked for.
         self._restarts += 1
         self._remaining_restarts = max(0, worker_group.spec.max_restarts - self._restarts)
@@ -65,18 +107,21 @@ class Agent(LocalElasticAgent):  # type: ignore[misc]
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, object]:
         # Not before all have come together: who waits in vain says still that it has lost a peer.
+        self._met()
         failure.forget(_FOLLOWS)
         started: dict[int, object] = super()._start_workers(worker_group)
         return started
 
 
-def main() -> None:
-    """Do what torchrun does with the arguments."""
+@record  # type: ignore[untyped-decorator]
+def launch(arguments: Sequence[str], work: Callable[[], None], met: Callable[[], None]) -> None:
+    """Do what torchrun does with the arguments; every process calls `work`, and has failed when that does not return.
+
+    `met` is called when the agents have found each other, and before the processes start.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # The launcher has no other way to be given one.
-    api.LocalElasticAgent = Agent
-    run.main()
-
-
-if __name__ == "__main__":
-    main()
+    # torchrun wants the name of a program, though it can start a function as well.
+    config, _, _ = run.config_from_args(run.parse_args([*arguments, "--start-method=forkserver", _NO_PROGRAM]))
+    # The launcher has no other way to be given an agent.
+    api.LocalElasticAgent = partial(Agent, met=met)
+    api.elastic_launch(config, work)()

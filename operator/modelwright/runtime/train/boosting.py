@@ -14,6 +14,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 
 from modelwright.api.recipe import LightGBMParameters, TabularRecipe
 from modelwright.runtime.cpus import available_cpus
+from modelwright.runtime.failure import DataError
 from modelwright.runtime.train.columns import Floats
 from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.trainer import Files
@@ -74,6 +75,10 @@ class BoostingTrainer:
             self._booster, self._grows = trees, False
         else:
             self._start(init_model=trees)
+
+    def start_from(self, weights: Files) -> None:
+        """Refuse: the API server does, too. See `Trainer`."""
+        raise DataError("WarmStartImpossible", "LightGBM grows its trees from the first: leave resume out")
 
     def scores(self, features: Floats) -> Floats:
         """Return probabilities or estimates; see `Trainer`."""

@@ -39,17 +39,21 @@ def find_source(storage: ObjectStore, dataset: Dataset) -> Source:
     folder, _, name = dataset.uri.rpartition("/")
     if name and folder.count("/") < 2:
         folder, name = dataset.uri, ""
-    store = storage.at(folder)
+    return source_at(storage.at(folder), name, dataset.uri, dataset.format)
+
+
+def source_at(store: ObjectStore, name: str, uri: str, format_: DataFormat | None) -> Source:
+    """Return one object of a store, or every one that holds rows where no name is given; errors as in `find_source`."""
     if name:
         found = tuple(entry for entry in store.list(name) if entry.key == name)
     else:
         found = tuple(entry for entry in store.list("") if entry.size and _format_of(entry.key))
     if not found:
-        raise DataError("DatasetNotFound", f"There is nothing to read at {dataset.uri}: check dataset.uri")
-    chosen = dataset.format or _guess(dataset.uri, found)
+        raise DataError("DatasetNotFound", f"There is nothing to read at {uri}: check dataset.uri")
+    chosen = format_ or _guess(uri, found)
     kept = found if name else tuple(entry for entry in found if _format_of(entry.key) is chosen)
     if not kept:
-        raise DataError("DatasetNotFound", f"There are no {chosen} files below {dataset.uri}")
+        raise DataError("DatasetNotFound", f"There are no {chosen} files below {uri}")
     return Source(store, kept, chosen)
 
 

@@ -10,11 +10,12 @@ from modelwright.api.run import Run, TrainingReport
 from modelwright.api.trainingjob import CheckpointStatus
 from modelwright.runtime.failure import RunError, at_step
 from modelwright.runtime.report import Reporter
+from modelwright.runtime.train.agentstore import restarts
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
 from modelwright.runtime.train.phases import Phase, Phases
 from modelwright.runtime.train.progress import Clock
-from modelwright.runtime.train.stop import Stop, terminated
-from modelwright.runtime.train.together import restarts
+from modelwright.runtime.train.schedule import Schedule
+from modelwright.runtime.train.stop import Stop, leave
 from modelwright.runtime.train.trainer import Trainer
 from modelwright.runtime.train.world import World
 from modelwright.runtime.watchdog import Watchdog
@@ -64,15 +65,20 @@ class Learnt:
     resumed_from_step: int | None
 
 
-def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) -> Learnt:
-    """Train to the end. Rank 0 saves on a timer, at the end, and when any process is asked to stop.
+def learn(
+    trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings, warm_start: Callable[[], None] | None = None
+) -> Learnt:
+    """Train to the end. Rank 0 saves when it is due, at the end, and when any process is asked to stop.
 
+    `warm_start` is called where there is no checkpoint to go on from.
     Raises `RunError`: Terminated after a stop, Diverged when the loss is no number, PeerLost.
     """
     resumed = resume(trainer, checkpoints, around.world)
-    writer = CheckpointWriter(checkpoints)
+    if resumed is None and warm_start is not None:
+        warm_start()
+    saver = _Saver(trainer, checkpoints, around)
     clock = Clock(trainer, around.now)
-    due = _Timers(around)
+    due = _Timer(around)
     while trainer.step < trainer.total_steps:
         try:
             stopping = trainer.advance(around.stop.requested)
@@ -84,25 +90,23 @@ def learn(trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) 
         around.phases.enter(Phase.TRAINING)
         if stopping:
             around.watchdog.close()
-            _save_last(trainer, writer, around)
-            around.reporter.send(report(around, Learnt(clock, writer.last, resumed)))
-            raise terminated(trainer.step)
+            farewell = leave(trainer.step, around.world, saver.save_last)
+            if around.world.leads:
+                around.reporter.send(report(around, Learnt(clock, saver.last, resumed)))
+            raise farewell
         if not around.world.leads:
             continue
         if due.report():
             _require_finite(trainer)
-            around.reporter.send(report(around, Learnt(clock, writer.last, resumed)))
-        # Asked in this order: a timer that is asked starts anew, and a save that has to wait is still due.
-        if not writer.busy and due.checkpoint():
-            with around.phases.standing_still():
-                writer.save(trainer.step, trainer.capture())
+            around.reporter.send(report(around, Learnt(clock, saver.last, resumed)))
+        saver.save_if_due()
     around.watchdog.close()
     if trainer.step > clock.first_step:
         _require_finite(trainer)
         # Saved here too, so that a crash while evaluating costs the evaluation alone.
-        _save_last(trainer, writer, around)
+        saver.save_last()
     around.phases.enter(Phase.EVALUATING)
-    return Learnt(clock, writer.last, resumed)
+    return Learnt(clock, saver.last, resumed)
 
 
 def report(around: Surroundings, learnt: Learnt, stage: str = "Training") -> TrainingReport:
@@ -118,18 +122,10 @@ def report(around: Surroundings, learnt: Learnt, stage: str = "Training") -> Tra
     )
 
 
-class _Timers:
+class _Timer:
     def __init__(self, around: Surroundings) -> None:
         self._now = around.now
-        self._every = around.run.training.checkpoint.every_seconds
-        self._saved = around.now()
         self._reported = -math.inf
-
-    def checkpoint(self) -> bool:
-        if self._now() - self._saved < self._every:
-            return False
-        self._saved = self._now()
-        return True
 
     def report(self) -> bool:
         if self._now() - self._reported < _REPORT_SECONDS:
@@ -138,11 +134,45 @@ class _Timers:
         return True
 
 
-def _save_last(trainer: Trainer, writer: CheckpointWriter, around: Surroundings) -> None:
-    if around.world.leads:
-        with around.phases.standing_still():
-            writer.save(trainer.step, trainer.capture())
-            writer.wait()
+class _Saver:
+    """Rank 0 saves; the others have the same state and nothing to do."""
+
+    def __init__(self, trainer: Trainer, checkpoints: CheckpointStore, around: Surroundings) -> None:
+        self._trainer = trainer
+        self._checkpoints = checkpoints
+        self._leads = around.world.leads
+        self._phases = around.phases
+        spec = around.run.training.checkpoint
+        self._measures = spec.keep.best is not None
+        self._schedule = Schedule(spec, trainer.step, around.now)
+        self._writer = CheckpointWriter()
+
+    @property
+    def last(self) -> CheckpointStatus | None:
+        return self._writer.last
+
+    def save_if_due(self) -> None:
+        # A save that has to wait for another one is still due afterwards.
+        if not self._writer.busy and self._schedule.due(self._trainer.step):
+            with self._phases.standing_still():
+                self._save()
+
+    def save_last(self) -> bool:
+        """Save and wait for it; return whether it is there."""
+        if not self._leads:
+            return True
+        with self._phases.standing_still():
+            self._save()
+            self._writer.wait()
+        return self._writer.saved_step == self._trainer.step
+
+    def _save(self) -> None:
+        step, files = self._trainer.step, self._trainer.capture()
+        # The loss may take a pass over the rows.
+        loss = self._trainer.loss if self._measures else math.nan
+        metrics = {"loss": loss} if math.isfinite(loss) else {}
+        self._schedule.saved(step)
+        self._writer.save(step, lambda: self._checkpoints.save(step, files(), metrics))
 
 
 def _require_finite(trainer: Trainer) -> None:

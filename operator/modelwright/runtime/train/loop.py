@@ -18,16 +18,15 @@ import torch
 
 from modelwright.api.recipe import TabularRecipe
 from modelwright.runtime.cpus import available_cpus
+from modelwright.runtime.failure import DataError
 from modelwright.runtime.train import network
 from modelwright.runtime.train.columns import Floats
 from modelwright.runtime.train.problem import Split
-from modelwright.runtime.train.trainer import Files
+from modelwright.runtime.train.trainer import STATE_FILE, WEIGHTS_FILE, Files
 from modelwright.runtime.train.world import World, lost_peers
 
 _WORTH_THREADS = 100_000_000
 """Multiplications in one pass over a batch: some milliseconds."""
-STATE_FILE = "state.safetensors"
-WEIGHTS_FILE = "weights.safetensors"
 
 
 class NetworkTrainer:
@@ -103,6 +102,19 @@ class NetworkTrainer:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step = step
 
+    def start_from(self, weights: Files) -> None:
+        """Take over the weights of another network; see `Trainer`."""
+        tensors = safetensors.torch.load(weights[WEIGHTS_FILE])
+        mine = {name: tuple(value.shape) for name, value in self.network.state_dict().items()}
+        theirs = {name: tuple(value.shape) for name, value in tensors.items()}
+        if mine != theirs:
+            raise DataError(
+                "WarmStartImpossible",
+                f"The network to start from has layers of {_sizes(theirs)}, and this one of {_sizes(mine)}: give the "
+                "same neuralNetwork parameters and data with the same categories, or leave resume out",
+            )
+        self.network.load_state_dict(tensors)
+
     def scores(self, features: Floats) -> Floats:
         """Return probabilities or estimates; see `Trainer`."""
         return network.scores(
@@ -139,6 +151,10 @@ class NetworkTrainer:
         if self._classifies:
             return torch.nn.functional.cross_entropy(output, target, reduction="sum")
         return torch.nn.functional.mse_loss(output, target, reduction="sum")
+
+
+def _sizes(shapes: dict[str, tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, shape[::-1])) for name, shape in shapes.items() if name.endswith("weight"))
 
 
 def _threads(module: Any, rows: int) -> int:

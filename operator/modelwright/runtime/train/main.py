@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from modelwright.api import layout
 from modelwright.api.artifacts import Metrics
@@ -19,7 +20,17 @@ from modelwright.registry.versions import find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
-from modelwright.runtime.train import data, incumbent, package, preflight, problem, reference, together
+from modelwright.runtime.train import (
+    agentstore,
+    data,
+    incumbent,
+    package,
+    preflight,
+    problem,
+    reference,
+    together,
+    warmstart,
+)
 from modelwright.runtime.train.answers import GraphModel
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.evaluation import evaluate, outcome_of, require_thresholds
@@ -37,10 +48,18 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Run what MODELWRIGHT_RUN says and exit; a failure is left as the termination message."""
+    """Run what MODELWRIGHT_RUN says and exit."""
+    leave(run())
+
+
+def run() -> int:
+    """Run what MODELWRIGHT_RUN says and return the exit code; a failure is left as the termination message."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    code = guarded(_run_from_environment)
-    # Without the interpreter's farewell: threads of a broken process group could keep it from ever ending.
+    return guarded(_run_from_environment)
+
+
+def leave(code: int) -> NoReturn:
+    """Exit without the interpreter's farewell: threads of a broken process group could keep it from ever ending."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -56,7 +75,7 @@ def execute(run: Run) -> None:
         around = Surroundings(run, world, stop, reporter, watchdog=watchdog, phases=of_this_process())
         if world.leads:
             # A process that has said that it starts is known to be starting until it says more.
-            spent, again = around.phases.spent(), together.restarts()
+            spent, again = around.phases.spent(), agentstore.restarts()
             reporter.send(TrainingReport(attempt=run.attempt, stage="Starting", spent=spent, restarts=again))
         store = open_store(run.storage)
         preflight.check(run, world, store, stop)
@@ -125,7 +144,7 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
         incumbent.require_comparable(store, run, split, scratch)
     preprocessor, trainer = begin(split, recipe, world)
     checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
-    learnt = learn(trainer, checkpoints, around)
+    learnt = learn(trainer, checkpoints, around, lambda: warmstart.begin(trainer, store, run, split.signature))
     with _until_all_are_done(around, trainer):
         if not world.leads:
             return
@@ -137,11 +156,11 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
 @contextmanager
 def _until_all_are_done(around: Surroundings, trainer: Trainer) -> Iterator[None]:
     """Hold the others until rank 0 has left the block. Raises `RunError` PeerLost or Terminated."""
-    if around.world.size == 1 or not together.kept_by_agent():
+    if around.world.size == 1 or not agentstore.kept_by_agent():
         yield
         return
     with lost_peers():
-        store = together.connect()
+        store = agentstore.connect()
     yield
     with lost_peers():
         if around.world.leads:

@@ -22,8 +22,8 @@ from modelwright.registry.probe import require_conditional_writes
 from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import RunError, on_node
 from modelwright.runtime.preflight import whoami
+from modelwright.runtime.train.agentstore import connect, restarts
 from modelwright.runtime.train.stop import Stop, terminated
-from modelwright.runtime.train.together import connect, restarts
 from modelwright.runtime.train.world import World, lost_peers
 
 logger = logging.getLogger(__name__)

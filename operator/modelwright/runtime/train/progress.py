@@ -8,15 +8,32 @@ from modelwright.api.trainingjob import Progress
 from modelwright.runtime.train.trainer import Trainer
 
 
+class Pace:
+    """How fast steps were made since a first one."""
+
+    def __init__(self, first_step: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._started = now()
+        self.first_step = first_step
+
+    def eta(self, step: int, total: int) -> int | None:
+        """Return the seconds that are left after so many steps; None before one was made."""
+        if step <= self.first_step:
+            return None
+        return round((self._now() - self._started) / (step - self.first_step) * max(0, total - step))
+
+
 class Clock:
     """Tells the progress of a trainer; the pace is that of this attempt alone."""
 
     def __init__(self, trainer: Trainer, now: Callable[[], float] = time.monotonic) -> None:
         self._trainer = trainer
-        self._now = now
-        self._started = now()
-        self.first_step = trainer.step
+        self._pace = Pace(trainer.step, now)
+
+    @property
+    def first_step(self) -> int:
         """Where this attempt began."""
+        return self._pace.first_step
 
     def progress(self) -> Progress:
         """Return where the trainer is; `epoch` counts the one under way from 1."""
@@ -29,12 +46,5 @@ class Clock:
             epoch=min(trainer.step // trainer.steps_per_epoch + 1, epochs),
             epochs=epochs,
             loss=loss if math.isfinite(loss) else None,
-            eta_seconds=self._eta(),
+            eta_seconds=self._pace.eta(trainer.step, trainer.total_steps),
         )
-
-    def _eta(self) -> int | None:
-        done = self._trainer.step - self.first_step
-        if not done:
-            return None
-        pace = (self._now() - self._started) / done
-        return round(pace * (self._trainer.total_steps - self._trainer.step))

@@ -16,6 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from modelwright.api.processes import gpus
 from modelwright.api.run import PEER_LOST, Run
+from modelwright.api.variables import GPUS_VARIABLE
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import RunError
@@ -61,7 +62,8 @@ def fit(run: Run, storage: str) -> None:
 def scaling_of(run: Run) -> ScalingConfig:
     """Return one worker a pod, or one a GPU where pods have them; training starts when all can."""
     workers = run.training.workers
-    devices = gpus(workers.resources.limits)
+    # The operator tells what the pods of this gang have; a pod template may have changed that.
+    devices = int(os.environ.get(GPUS_VARIABLE) or gpus(workers.resources.limits))
     if devices:
         return ScalingConfig(num_workers=workers.replicas * devices, use_gpu=True)
     return ScalingConfig(

@@ -2,10 +2,14 @@
 
 import signal
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
-from modelwright.api.run import TERMINATED
-from modelwright.runtime.failure import RunError
+from modelwright.api.run import TERMINATED, TERMINATION_MESSAGE_FILE
+from modelwright.runtime.failure import RunError, at_step, explain, write_failure
+from modelwright.runtime.train.world import World
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
@@ -34,6 +38,31 @@ class Stop:
         self._event.set()
 
 
-def terminated(step: int) -> RunError:
-    """Return the error of a run that was asked to leave and has saved what it had."""
-    return RunError(TERMINATED, f"Asked to stop; saved at step {step}", retryable=True, exit_code=EXIT_TERMINATED)
+def terminated(step: int, *, saved: bool = True) -> RunError:
+    """Return the error of a run that was asked to leave, and has saved what it had or could not."""
+    outcome = f"saved at step {step}" if saved else f"step {step} could not be saved"
+    return _error(step, f"Asked to stop; {outcome}")
+
+
+def leave(step: int, world: World, save: Callable[[], bool], path: Path | None = None) -> RunError:
+    """Save because somebody asked to stop, and return the error to leave with; every process calls it.
+
+    What the kubelet finds when the grace period ends before the save does says so: it is written first.
+    `path` is that of the termination message, which only a pod has.
+    """
+    target = path or Path(TERMINATION_MESSAGE_FILE)
+    if target.exists():
+        hint = "the checkpoint did not fit into the grace period: raise checkpoint.graceSeconds"
+        write_failure(explain(_error(step, f"Asked to stop at step {step}; {hint}")), target)
+    saved = save()
+    with suppress(RunError):
+        # Nobody leaves before it is done: the first pod that ends takes the others with it. Who is killed before
+        # that is no loss to the others any more.
+        saved = bool(world.agree(saved))
+    return terminated(step, saved=saved)
+
+
+def _error(step: int, message: str) -> RunError:
+    error = RunError(TERMINATED, message, retryable=True, exit_code=EXIT_TERMINATED)
+    at_step(error, step)
+    return error

@@ -8,6 +8,10 @@ import onnx
 from modelwright.runtime.train.columns import Floats
 
 Files: TypeAlias = dict[str, bytes]
+STATE_FILE = "state.safetensors"
+"""A network's checkpoint: `model.` and the names of its weights, `optimizer.` and what the optimizer keeps."""
+WEIGHTS_FILE = "weights.safetensors"
+"""A network's weights alone."""
 
 
 class Trainer(Protocol):
@@ -30,6 +34,9 @@ class Trainer(Protocol):
 
     def restore(self, step: int, files: Files) -> None:
         """Take over a captured state."""
+
+    def start_from(self, weights: Files) -> None:
+        """Take over the weights of another model, as `weights` gives them. Raises `DataError` WarmStartImpossible."""
 
     def scores(self, features: Floats) -> Floats:
         """Return the model's answers: probabilities [rows, classes], or estimates [rows, 1]."""

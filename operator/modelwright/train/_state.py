@@ -1,0 +1,130 @@
+"""The state of what a program trains, as a tree of JSON and tensors by name, and back. Nothing is pickled."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch.distributed.checkpoint import state_dict as canonical
+
+from modelwright.runtime.failure import RunError
+
+State: TypeAlias = Mapping[str, Any]
+"""What a program gives by name: modules, optimizers, schedulers, anything with `state_dict` and `load_state_dict`."""
+Tensors: TypeAlias = dict[str, Any]
+_SCALARS = (str, int, float, bool, type(None))
+
+
+def collect(state: State) -> tuple[bytes, Tensors]:
+    """Return the state as JSON, in which tensors are named, and the tensors. Raises TypeError for what is neither.
+
+    The tensors are the live ones, not copies. Modules and optimizers are told by the names of their parameters,
+    whatever they are wrapped in (DDP, FSDP, torch.compile), so that another number of processes can take them over.
+    """
+    tensors: Tensors = {}
+    tree = {name: _encode(_read(name, value, state), name, tensors) for name, value in state.items()}
+    return json.dumps(tree).encode(), tensors
+
+
+def describe(tree: bytes, names: State) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of every tensor in the parts of a tree that have these names."""
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+    document = json.loads(tree)
+    for name in names:
+        _describe(_part(document, name), found)
+    return found
+
+
+def apply(tree: bytes, tensors: Tensors, state: State) -> None:
+    """Give objects the state that a tree holds under their names. Raises `RunError` CheckpointMismatch."""
+    document = json.loads(tree)
+    values = {name: _decode(_part(document, name), tensors) for name in state}
+    # Modules first: an optimizer is told by the parameters of its module.
+    for name, value in sorted(state.items(), key=lambda item: not isinstance(item[1], torch.nn.Module)):
+        try:
+            _write(value, values[name], state)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise mismatch(f"the checkpoint's {name} does not fit: {error}") from error
+
+
+def mismatch(message: str) -> RunError:
+    """Return the error of a checkpoint that is whole, and is not of this program."""
+    hint = "resume with the program that saved it, or start a new job"
+    return RunError("CheckpointMismatch", f"{message[:1000]}; {hint}", retryable=False)
+
+
+def _read(name: str, value: Any, state: State) -> Any:
+    if isinstance(value, torch.nn.Module):
+        return canonical.get_model_state_dict(value)
+    if isinstance(value, torch.optim.Optimizer):
+        owner = _owner(value, state)
+        return canonical.get_optimizer_state_dict(owner, value) if owner is not None else value.state_dict()
+    if not hasattr(value, "state_dict") or not hasattr(value, "load_state_dict"):
+        kind = type(value).__name__
+        raise TypeError(f"{name} is a {kind}: a checkpoint takes what has state_dict and load_state_dict")
+    return value.state_dict()
+
+
+def _write(value: Any, read: Any, state: State) -> None:
+    owner = _owner(value, state) if isinstance(value, torch.optim.Optimizer) else None
+    if isinstance(value, torch.nn.Module):
+        canonical.set_model_state_dict(value, read)
+    elif owner is not None:
+        canonical.set_optimizer_state_dict(owner, value, read)
+    else:
+        value.load_state_dict(read)
+
+
+def _owner(optimizer: torch.optim.Optimizer, state: State) -> Any:
+    """Return the one module whose parameters an optimizer updates; None where its own numbering has to do."""
+    if isinstance(optimizer, torch.optim.LBFGS):
+        return None  # it makes no step without a closure, and torch makes one to prepare its state
+    wanted = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    modules = [value for value in state.values() if isinstance(value, torch.nn.Module)]
+    return next((module for module in modules if wanted <= {id(entry) for entry in module.parameters()}), None)
+
+
+def _encode(value: Any, path: str, tensors: Tensors) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach()
+        return {"tensor": path, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, _SCALARS) for key in value):
+            raise TypeError(f"{path} has keys that JSON does not know: a checkpoint takes texts and numbers")
+        # In pairs, for JSON would make a text of every key.
+        return {"dict": [[key, _encode(entry, f"{path}/{key!r}", tensors)] for key, entry in value.items()]}
+    if isinstance(value, tuple | list):
+        word = "tuple" if isinstance(value, tuple) else "list"
+        return {word: [_encode(entry, f"{path}/{number}", tensors) for number, entry in enumerate(value)]}
+    if isinstance(value, _SCALARS):
+        return value
+    raise TypeError(f"{path} is a {type(value).__name__}: a checkpoint takes tensors, numbers, texts, lists and dicts")
+
+
+def _decode(node: Any, tensors: Tensors) -> Any:
+    if not isinstance(node, dict):
+        return node
+    ((word, content),) = [(key, node[key]) for key in ("tensor", "dict", "tuple", "list") if key in node]
+    if word == "tensor":
+        return tensors[content]
+    if word == "dict":
+        return {key: _decode(entry, tensors) for key, entry in content}
+    entries = [_decode(entry, tensors) for entry in content]
+    return tuple(entries) if word == "tuple" else entries
+
+
+def _describe(node: Any, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
+    if not isinstance(node, dict):
+        return
+    if "tensor" in node:
+        found[node["tensor"]] = (tuple(node["shape"]), node["dtype"])
+        return
+    entries = [entry for _, entry in node["dict"]] if "dict" in node else node["tuple" if "tuple" in node else "list"]
+    for entry in entries:
+        _describe(entry, found)
+
+
+def _part(document: dict[str, Any], name: str) -> Any:
+    if name not in document:
+        raise mismatch(f"the checkpoint has no {name}, but {', '.join(document) or 'nothing'}")
+    return document[name]

@@ -1,0 +1,100 @@
+"""Gangs of processes that train a small network, one gang after the other: `python gangs.py FOLDER 2 3 1`.
+
+They are forked, so that torch is imported once for all. Each gang goes on with four steps, saves after the third, and
+rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its second step, `2:stop-whole` such a
+one under DDP.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, init_device_mesh
+
+from modelwright import train
+from modelwright.train import Session, _resume  # noqa: F401 (imported before the processes part)
+
+logger = logging.getLogger(__name__)
+_STEPS = 4
+
+
+def network() -> Any:
+    torch.manual_seed(0)
+    # Seven rows over two or three processes are unequal shares, and one row is for one of them alone.
+    return torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 1))
+
+
+def sums(model: Any, optimizer: Any) -> list[float]:
+    values = [*model.parameters(), *(entry["exp_avg"] for entry in optimizer.state.values())]
+    whole = [value.full_tensor() if isinstance(value, DTensor) else value for value in values]
+    return [round(float(value.detach().double().sum()), 6) for value in whole]
+
+
+def work(folder: str, size: int, *, stops: bool, whole: bool) -> None:
+    torch.set_num_threads(1)
+    with train.session(folder) as session:
+        model = network()
+        if whole:
+            model = torch.nn.parallel.DistributedDataParallel(model)
+        else:
+            fully_shard(model, mesh=init_device_mesh("cpu", (size,)))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        first = session.resume(model=model, optimizer=optimizer)
+        seen: dict[str, Any] = {"size": session.size, "first": first, "found": sums(model, optimizer)}
+        for step in range(first, first + _STEPS):
+            torch.manual_seed(step)
+            loss = (model(torch.randn(6, 5)) ** 2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if stops and step == 1 and session.rank == size - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            seen["saved"] = sums(model, optimizer) if stops or step == first + 2 else seen.get("saved")
+            try:
+                session.checkpoint(step, force=step == first + 2 and not stops, model=model, optimizer=optimizer)
+            except train.Stopped:
+                say(session, {**seen, "stopped": step})
+                raise
+        say(session, seen)
+
+
+def say(session: Session, seen: dict[str, Any]) -> None:
+    if session.rank == 0:
+        print(json.dumps(seen), flush=True)
+
+
+def gang(folder: str, size: int, *, stops: bool, whole: bool) -> list[int]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(size):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
+            os.environ["MASTER_PORT"] = str(port)
+            code = 0
+            try:
+                work(folder, size, stops=stops, whole=whole)
+            except SystemExit as end:
+                code = int(end.code or 0)
+            except Exception:
+                logger.exception("process %d broke", rank)
+                code = 1
+            os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[2:]:
+        size, _, mode = argument.partition(":")
+        stops = mode.startswith("stop")
+        codes = gang(sys.argv[1], int(size), stops=stops, whole=mode == "stop-whole")
+        expected = 143 if stops else 0
+        assert codes == [expected] * int(size), codes

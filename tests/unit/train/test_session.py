@@ -1,0 +1,247 @@
+"""What a loop of the user's own gets from a session: checkpoints, resumption, reports, and a good end."""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from modelwright import train
+from modelwright.api.run import RUN_VARIABLE
+from modelwright.registry.store import ObjectStore
+from modelwright.runtime.failure import DataError, RunError, explain
+from modelwright.runtime.train.checkpoints import CheckpointStore
+from modelwright.runtime.train.world import World
+from modelwright.runtime.watchdog import Patience, Watchdog
+from modelwright.train._rows import Rows
+from tests.unit.registry.fake_s3 import FakeS3, memory_store
+from tests.unit.runtime_train.runs import run_of
+from tests.unit.train.loops import Loop
+
+FOLDER = "base/runs/ns/uid/checkpoints/"
+
+
+@pytest.fixture(autouse=True)
+def sigterm() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def client() -> FakeS3:
+    return FakeS3()
+
+
+@pytest.fixture
+def store(client: FakeS3) -> ObjectStore:
+    return memory_store(client)
+
+
+def steps(client: FakeS3) -> set[int]:
+    return {int(key.removeprefix(FOLDER).split("/")[0]) for key in client.objects}
+
+
+def test_a_loop_saves_when_it_is_due_and_the_last_two_stay(client: FakeS3, store: ObjectStore) -> None:
+    assert Loop(store, run_of(checkpoint={"everySteps": 3})).train(10) == [3, 6, 9]
+    assert steps(client) == {6, 9}
+    assert Loop(memory_store(), run_of()).train(65) == [30, 60]
+
+
+def test_a_resumed_loop_ends_exactly_where_an_uninterrupted_one_does(store: ObjectStore) -> None:
+    whole = Loop(memory_store())
+    whole.train(12)
+    Loop(store, run_of(checkpoint={"everySteps": 5})).train(7)
+    second = Loop(store, run_of(2))
+    second.train(12)
+    assert torch.equal(second.model.weight, whole.model.weight)
+    assert {report.resumed_from_step for report in second.reporter.reports} == {5}
+
+
+def test_each_checkpoint_holds_its_own_step_though_memory_is_used_again(client: FakeS3, store: ObjectStore) -> None:
+    loop = Loop(store, run_of(checkpoint={"everySteps": 1, "keep": {"last": 9}}))
+    loop.train(6)
+    shorter = Loop(memory_store())
+    shorter.train(4)
+    for step in (5, 6):
+        del client.objects[f"{FOLDER}{step:012d}/manifest.json"]
+    fresh = Loop(store)
+    assert fresh.session.resume(**fresh.state) == 4
+    assert torch.equal(fresh.model.weight, shorter.model.weight)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_nothing_of_it_is_taken(client: FakeS3, store: ObjectStore) -> None:
+    Loop(store, run_of(checkpoint={"everySteps": 5})).train(11)
+    name = f"{FOLDER}000000000010/rank-00000.safetensors"
+    client.objects[name] = client.objects[name][:-1] + b"?"
+    assert Loop(store).session.resume(**Loop(store).state) == 5
+
+
+@pytest.mark.parametrize("lost", ["rank-00000.safetensors", "rank-00000.json", "state.json", "manifest.json"])
+def test_without_one_of_its_files_a_checkpoint_is_none(client: FakeS3, store: ObjectStore, lost: str) -> None:
+    Loop(store, run_of(checkpoint={"everySteps": 5})).train(5)
+    del client.objects[f"{FOLDER}000000000005/{lost}"]
+    assert Loop(store).session.resume(**Loop(store).state) == 0
+
+
+def test_the_best_by_what_the_loop_reports_stays(client: FakeS3, store: ObjectStore) -> None:
+    keep = {"last": 1, "best": {"metric": "score", "mode": "Max"}}
+    run = run_of(checkpoint={"everySteps": 1, "keep": keep})
+    Loop(store, run).train(5, metrics={1: 0.5, 2: 0.9, 3: math.nan, 4: 0.7, 5: 0.1})
+    assert steps(client) == {2, 5}
+    manifest = json.loads(client.objects[f"{FOLDER}000000000002/manifest.json"])
+    assert manifest["metrics"]["score"] == 0.9
+
+
+def test_the_operator_is_told_of_steps_losses_metrics_and_checkpoints(store: ObjectStore) -> None:
+    loop = Loop(store, run_of(3, checkpoint={"everySteps": 2}))
+    loop.train(4, metrics=dict.fromkeys(range(1, 5), 0.25))
+    first, last = loop.reporter.reports[0], loop.reporter.reports[-1]
+    assert (first.attempt, first.progress.step, first.progress.total_steps) == (3, 1, 4)
+    assert first.progress.loss == pytest.approx(first.progress.loss)
+    assert [(entry.name, entry.value) for entry in first.progress.metrics] == [("score", 0.25)]
+    assert (last.progress.step, last.checkpoint.step, last.progress.eta_seconds) == (4, 4, 0)
+
+
+def test_a_loss_that_is_no_number_is_left_out_of_a_report(store: ObjectStore) -> None:
+    loop = Loop(store)
+    loop.session.report(0, loss=torch.tensor(math.nan), ratio=math.inf, fine=2)
+    (report,) = loop.reporter.reports
+    assert report.progress.loss is None
+    assert [entry.name for entry in report.progress.metrics] == ["fine"]
+
+
+def test_a_loop_that_is_asked_to_leave_saves_first_and_ends_as_sigterm_does(store: ObjectStore) -> None:
+    loop = Loop(store)
+    state = loop.state
+    assert not loop.session.checkpoint(0, **state)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(train.Stopped) as caught:
+        loop.session.checkpoint(1, **state)
+    assert caught.value.code == 143
+    assert str(caught.value.__cause__) == "Terminated: Asked to stop; saved at step 2"
+    assert loop.reporter.reports[-1].checkpoint.step == 2
+    assert Loop(store).session.resume(**Loop(store).state) == 2
+
+
+def test_a_checkpoint_of_a_recipe_is_not_taken_for_one_of_a_loop(store: ObjectStore) -> None:
+    CheckpointStore(store, run_of(), "recipe").save(5, {"state.safetensors": b""})
+    with pytest.raises(RunError, match=r"was not saved by modelwright\.train"):
+        Loop(store).session.resume(**Loop(store).state)
+
+
+def test_a_warm_start_takes_the_weights_of_another_job_and_begins_at_step_0(store: ObjectStore) -> None:
+    other = Loop(store, run_of(checkpoint={"everySteps": 5}))
+    other.train(5)
+    there = other.reporter.reports[-1].checkpoint.uri
+    document = run_of(resume={"from": {"checkpoint": there}}).document() | {"uid": "another"}
+    mine = Loop(store, type(run_of()).model_validate(document))
+    assert mine.session.resume(**mine.state) == 0
+    assert torch.equal(mine.model.weight, other.model.weight)
+    assert mine.optimizer.state_dict()["state"] == {}, "the weights alone"
+
+
+def test_a_warm_start_from_nothing_is_refused(store: ObjectStore) -> None:
+    loop = Loop(store, run_of(resume={"from": {"checkpoint": "s3://bucket/base/none/"}}))
+    with pytest.raises(DataError, match="There is no complete checkpoint at s3://bucket/base/none/"):
+        loop.session.resume(**loop.state)
+
+
+def test_rows_are_shared_out_evenly(tmp_path: Path, store: ObjectStore) -> None:
+    (tmp_path / "rows.csv").write_text("x,y\n" + "".join(f"{number},a\n" for number in range(7)))
+    shares = [
+        [int(value) for value in Rows(run_of(), World(rank, 3), store).rows(str(tmp_path / "rows.csv"))["x"]]
+        for rank in range(3)
+    ]
+    assert shares == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_files_are_shared_out(tmp_path: Path, store: ObjectStore) -> None:
+    for name in ("a.csv", "b.csv", "c.csv", "notes.txt"):
+        (tmp_path / name).write_text("x\n1\n")
+    shares = [Rows(run_of(), World(rank, 2), store).files(str(tmp_path)) for rank in range(2)]
+    shares = [[Path(uri).name for uri in share] for share in shares]
+    assert shares == [["a.csv", "c.csv"], ["b.csv"]]
+
+
+def test_a_loop_without_data_is_told_so(store: ObjectStore) -> None:
+    with pytest.raises(DataError, match=r"There is no spec\.dataset: give one, or a local file"):
+        Loop(store).session.rows()
+
+
+def test_on_a_desk_checkpoints_lie_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+    module = torch.nn.Linear(1, 1)
+    for expected in (0, 1):
+        with train.session(tmp_path) as session:
+            assert (session.rank, session.size, session.device, session.attempt) == (0, 1, "cpu", 1)
+            assert session.resume(model=module) == expected
+            session.checkpoint(expected, force=True, model=module)
+    assert (tmp_path / "runs/local/desk/checkpoints/000000000002/manifest.json").exists()
+
+
+def test_what_a_loop_raises_is_told_with_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+
+    def loop() -> None:
+        with train.session(tmp_path) as session:
+            session.report(6)
+            raise ValueError("bad batch")
+
+    with pytest.raises(ValueError, match="bad batch") as caught:
+        loop()
+    failure = explain(caught.value)
+    assert (failure.step, failure.failure_class) == (7, "ApplicationError")
+
+
+class Listening(Watchdog):
+    """A watchdog that writes down what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[int] = []
+        self.closed = False
+
+    def beat(self, step: int) -> None:
+        self.told.append(step)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_every_step_is_told_once_and_a_loop_that_leaves_is_not_watched(store: ObjectStore) -> None:
+    watchdog = Listening()
+    loop = Loop(store, watchdog=watchdog)
+    loop.train(3)
+    assert watchdog.told == [1, 2, 3]
+    assert not watchdog.closed, "what comes after the last step may hang, too"
+    loop.stop.request()
+    with pytest.raises(train.Stopped):
+        loop.session.checkpoint(3, **loop.state)
+    assert watchdog.closed
+
+
+def test_what_is_no_step_may_take_its_time(store: ObjectStore) -> None:
+    now = [0.0]
+    watchdog = Watchdog(Patience(10.0), now=lambda: now[0])
+    loop = Loop(store, watchdog=watchdog)
+    loop.train(3)
+    with loop.session.quiet():
+        now[0] += 3000
+        assert watchdog.look() is None
+    now[0] += 11
+    assert watchdog.look() is not None
+
+
+def test_reports_tell_what_the_time_was_spent_on(store: ObjectStore) -> None:
+    loop = Loop(store)
+    loop.watch.seconds += 7
+    loop.train(5)
+    spent = loop.reporter.reports[-1].spent
+    assert (spent.starting, spent.training) == (8, 4), "the first step belongs to the start"

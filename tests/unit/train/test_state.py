@@ -1,0 +1,115 @@
+"""A state becomes JSON and tensors, and comes back as it was."""
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from modelwright.runtime.failure import RunError
+from modelwright.train import _state
+
+
+class Holder:
+    """Anything with a state."""
+
+    def __init__(self, content: Any = None) -> None:
+        self.content = content
+
+    def state_dict(self) -> Any:
+        return self.content
+
+    def load_state_dict(self, content: Any) -> None:
+        self.content = content
+
+
+def there_and_back(content: Any) -> Any:
+    tree, tensors = _state.collect({"it": Holder(content)})
+    found = Holder()
+    _state.apply(tree, tensors, {"it": found})
+    return found.content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"lr": 0.1, "betas": (0.9, 0.999), "names": ["a", "b"], "on": True, "none": None, "best": math.inf},
+        {0: {"step": 3}, "0": {"step": 4}, None: 5, True: 6},
+        {"tensor": "a text under a word of ours", "dict": [], "list": {}, "tuple": ()},
+        dict(Counter([5, 5, 9])),
+        [],
+    ],
+)
+def test_numbers_texts_lists_and_dicts_come_back_with_their_types(content: Any) -> None:
+    found = there_and_back(content)
+    assert found == content
+    assert repr(found) == repr(content)
+
+
+def test_tensors_are_told_apart_by_their_place() -> None:
+    content = {0: torch.tensor([1.0]), "0": torch.tensor([2]), "deep": [{"a": torch.tensor(3, dtype=torch.uint8)}]}
+    found = there_and_back(content)
+    assert (found[0].item(), found["0"].item(), found["deep"][0]["a"].item()) == (1.0, 2, 3)
+    assert found["deep"][0]["a"].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("content", [{"rng": object()}, {(1, 2): 3}, {"a": {1, 2}}])
+def test_what_neither_json_nor_a_tensor_can_hold_is_named(content: Any) -> None:
+    with pytest.raises(TypeError, match=r"it.* a checkpoint takes"):
+        _state.collect({"it": Holder(content)})
+
+
+def test_a_value_without_a_state_is_named() -> None:
+    with pytest.raises(TypeError, match="epoch is a int: a checkpoint takes what has state_dict"):
+        _state.collect({"epoch": 3})
+
+
+def test_names_of_parameters_do_not_tell_how_a_module_is_wrapped() -> None:
+    module = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    wrapped = torch.compile(module)
+    plain = _state.collect({"model": module, "optimizer": optimizer})
+    assert _state.collect({"model": wrapped, "optimizer": optimizer})[0] == plain[0]
+    assert set(plain[1]) >= {"model/'weight'", "optimizer/'state'/'weight'/'momentum_buffer'"}
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.LBFGS])
+def test_an_optimizer_goes_on_exactly_where_it_was(kind: Any) -> None:
+    def fresh() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        module = torch.nn.Linear(3, 1)
+        return module, kind(module.parameters(), lr=0.05)
+
+    def advance(module: Any, optimizer: Any) -> None:
+        def loss() -> Any:
+            optimizer.zero_grad()
+            value = (module(torch.ones(4, 3)) - 1).square().mean()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+
+    whole, first, second = fresh(), fresh(), fresh()
+    for pair in (whole, first, whole):
+        advance(*pair)
+    tree, tensors = _state.collect({"model": first[0], "optimizer": first[1]})
+    _state.apply(tree, tensors, {"optimizer": second[1], "model": second[0]})
+    advance(*second)
+    assert torch.equal(second[0].weight, whole[0].weight)
+
+
+def test_a_state_of_another_program_is_refused_with_what_is_different() -> None:
+    tree, tensors = _state.collect({"model": torch.nn.Linear(2, 1)})
+    with pytest.raises(RunError, match=r"has no critic, but model; resume with the program that saved it"):
+        _state.apply(tree, tensors, {"critic": torch.nn.Linear(2, 1)})
+    with pytest.raises(RunError, match="the checkpoint's model does not fit") as caught:
+        _state.apply(tree, tensors, {"model": torch.nn.Linear(3, 1)})
+    assert (caught.value.reason, caught.value.retryable) == ("CheckpointMismatch", False)
+
+
+def test_only_the_parts_that_are_wanted_are_described() -> None:
+    tree, _ = _state.collect({"a": torch.nn.Linear(2, 1), "b": torch.nn.Linear(3, 1, bias=False)})
+    assert _state.describe(tree, {"b": None}) == {"b/'weight'": ((1, 3), "float32")}
+    assert json.loads(tree).keys() == {"a", "b"}
