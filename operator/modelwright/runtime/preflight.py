@@ -1,7 +1,7 @@
 """`python -m modelwright.runtime.preflight [SECONDS]`: does every worker of the gang have an address?
 
-Runs beside torchrun in the pods of a recipe, and may run before a program of the user's own, as one of its own. Worker 0 asks for all
-names, the others for its name alone: a gang of a thousand asks the cluster's DNS two thousand times, not a million.
+Runs beside torchrun in the pods of a recipe, and may run as a program before one of the user's own. Worker 0 asks for
+all names, the others for its name alone: a gang of a thousand asks the cluster's DNS two thousand times, not a million.
 It imports next to nothing, so that it costs next to nothing.
 """
 

@@ -233,8 +233,9 @@ def test_one_pod_of_ours_needs_no_launcher() -> None:
 def test_one_pod_of_the_users_runs_under_torchrun() -> None:
     command = command_of(make(replicas=1, command=["python", "main.py"], args=["--lr", "1"]))
     assert command == [
-        *("torchrun", "--standalone", "--nproc-per-node=1", "--max-restarts=0", "--no-python"),
-        *("python", "main.py", "--lr", "1"),
+        *("torchrun", "--nnodes=1", "--nproc-per-node=1", "--max-restarts=0"),
+        *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--rdzv-id=uid-1-1"),
+        *("--no-python", "python", "main.py", "--lr", "1"),
     ]
 
 
@@ -304,7 +305,7 @@ def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
     assert "is_host=0," in line
     host = f"{job_name(owner(), 1)}-0.{service_name(owner())}:29400"
     for wanted in ("--nnodes=2", "--max-restarts=3", f"--rdzv-endpoint={host}", "--rdzv-id=uid-1-1"):
-        assert f" {wanted} " in line
+        assert f" {wanted} " in f"{line} "
     assert "-m modelwright.runtime.train.torchrun " in line
     assert "--names" not in line
 

@@ -7,11 +7,12 @@ import pytest
 from torch.distributed.elastic.agent.server import WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
+from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED
 from modelwright.runtime import failure
 from modelwright.runtime.failure import RunError, explain, said, write_failure
 from modelwright.runtime.train import together
-from modelwright.runtime.train.agent import Agent, curable
+from modelwright.runtime.train.agent import Agent, curable, last_words, memory_kills
 from modelwright.runtime.train.stop import Stop
 
 KILLED, ASKED = -signal.SIGKILL, -signal.SIGTERM
@@ -44,6 +45,32 @@ def test_processes_start_again_where_a_signal_ended_one_and_none_has_said_why(
     assert curable(reason, codes) is again
 
 
+@pytest.mark.parametrize(
+    ("codes", "out_of_memory", "said"),
+    [
+        ([KILLED], True, ("OutOfMemory", FailureClass.OUT_OF_MEMORY)),
+        ([KILLED], False, ("ProcessKilled", FailureClass.INFRASTRUCTURE)),
+        ([KILLED, 1], False, ("ProcessKilled", FailureClass.INFRASTRUCTURE)),
+        # Nobody sends a process that: it is a bug, of which the budget is smaller.
+        ([-signal.SIGSEGV, KILLED], False, ("ProcessKilled", None)),
+        ([1], False, None),
+        ([ASKED], False, None),
+    ],
+)
+def test_the_agent_speaks_for_a_process_that_a_signal_ended(
+    codes: list[int], said: tuple[str, FailureClass | None] | None, *, out_of_memory: bool
+) -> None:
+    failure = last_words(codes, out_of_memory=out_of_memory)
+    assert (failure and (failure.reason, failure.failure_class)) == said
+
+
+def test_the_kernel_says_whom_it_killed_for_want_of_memory(tmp_path: Path) -> None:
+    assert memory_kills(tmp_path / "none") == 0
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\nhigh 7\noom 3\noom_kill 2\noom_group_kill 0\n")
+    assert memory_kills(events) == 2
+
+
 class Group:
     """What an agent knows of its processes, as far as it matters here."""
 
@@ -59,6 +86,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
     monkeypatch.setattr(failure, "TERMINATION_MESSAGE_FILE", str(tmp_path / "message"))
     found = object.__new__(Agent)
     found.asked = []
+    found._met = lambda: found.asked.append("met")
     monkeypatch.setattr(LocalElasticAgent, "_shutdown", lambda self, *how: self.asked.append(how[0]))
     monkeypatch.setattr(LocalElasticAgent, "_restart_workers", lambda self, group: self.asked.append("restart"))
     monkeypatch.setattr(LocalElasticAgent, "_start_workers", lambda self, group: self.asked.append("start") or {})

@@ -44,7 +44,7 @@ def curable(reason: str | None, exit_codes: Iterable[int]) -> bool:
 
 
 def last_words(exit_codes: Iterable[int], *, out_of_memory: bool) -> Failure | None:
-    """Return what there is to say of processes that have said nothing themselves; None where they ended on their own."""
+    """Return what there is to say of processes that said nothing themselves; None where they ended on their own."""
     if out_of_memory:
         said = "The kernel killed a process for want of memory: raise workers.resources.limits.memory"
         found = shortened("OutOfMemory", said, retryable=True)

@@ -1,7 +1,8 @@
 """A warm spare: a copy of this process from which new ones are forked, so that they have nothing to import.
 
-It is the fork server of `multiprocessing`, but forked from this process instead of started as a new program, which would
-have to import everything a second time. Whoever starts it must not have a thread, a device or a connection yet.
+It is the fork server of `multiprocessing`, but forked from this process instead of started as a new program, which
+would have to import everything again. Whoever starts it must not have a device or a connection yet, nor a thread but
+those of libraries that look after them in a fork (OpenBLAS, jemalloc).
 """
 
 import gc
@@ -26,18 +27,18 @@ def start() -> None:
         util.spawnv_passfds = spawn
 
 
-def _fork(_path: object, arguments: Sequence[object], files: Sequence[int]) -> int:
+def _fork(path: bytes, args: Sequence[object], passfds: Sequence[int]) -> int:
     """Run the program behind `-c` in a copy of this process, with these files alone; return the copy's process id."""
     if process := os.fork():
         return process
     code = 1
     try:
         # Above all the pipe by which it notices that its last client has gone.
-        _close_all_but(files)
-        exec(str(arguments[-1]), {})  # noqa: S102 (what multiprocessing would have given to a new interpreter)
+        _close_all_but(passfds)
+        exec(str(args[-1]), {})  # noqa: S102 (what multiprocessing would have given to a new interpreter)
     except SystemExit:
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (nobody else can tell of it)
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
