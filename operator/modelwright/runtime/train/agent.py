@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torch.distributed import run
-from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerState
+from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerState, local_elastic_agent
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing.errors import record
 from torch.distributed.launcher import api
@@ -21,6 +21,7 @@ from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED, Failure
 from modelwright.runtime import failure
 from modelwright.runtime.failure import shortened
+from modelwright.runtime.train.forked import start_processes
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ def launch(arguments: Sequence[str], work: Callable[[], None], met: Callable[[],
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # torchrun wants the name of a program, though it can start a function as well.
-    config, _, _ = run.config_from_args(run.parse_args([*arguments, "--start-method=forkserver", _NO_PROGRAM]))
-    # The launcher has no other way to be given an agent.
+    config, _, _ = run.config_from_args(run.parse_args([*arguments, _NO_PROGRAM]))
+    # The launcher has no other way to be given an agent, nor the agent to be given another way to start processes.
     api.LocalElasticAgent = partial(Agent, met=met)
+    local_elastic_agent.start_processes = start_processes
     api.elastic_launch(config, work)()

@@ -20,6 +20,7 @@ _NEEDED = (
     "modelwright.runtime.train.loop",
     # What these import only where it is needed, and training always does.
     "torch.distributed",
+    "torch._dynamo",  # with the first optimizer, and half of what takes its time
     "skl2onnx",
     "skl2onnx.common.data_types",
 )
