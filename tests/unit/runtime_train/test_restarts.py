@@ -1,16 +1,19 @@
 """When processes start again in their pods, and what they share until all are done."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from torch.distributed.elastic.agent.server import WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED
 from modelwright.runtime import failure
 from modelwright.runtime.failure import RunError, explain, said, write_failure
+from modelwright.runtime.train import agent as module
 from modelwright.runtime.train import together
 from modelwright.runtime.train.agent import Agent, curable, last_words, memory_kills
 from modelwright.runtime.train.stop import Stop
@@ -78,6 +81,7 @@ class Group:
         max_restarts = 3
 
     state = WorkerState.HEALTHY
+    master_addr, master_port = "pod-0", 29400
 
 
 @pytest.fixture
@@ -158,3 +162,36 @@ def test_all_stay_until_rank_0_has_left(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(RunError) as caught:
         together.stay(store, stop, 7, lambda _: stop.request())
     assert caught.value.reason == TERMINATED
+
+
+@pytest.fixture
+def killed(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store], WorkerState]:
+    """An agent that finds a process of its own killed, with the store of its gang."""
+
+    class Failed:
+        state = WorkerState.FAILED
+        failures = {0: ProcessFailure(local_rank=0, pid=1, exitcode=KILLED, error_file="")}  # noqa: RUF012
+
+    def look(store: Store) -> WorkerState:
+        monkeypatch.setattr(LocalElasticAgent, "_monitor_workers", lambda self, group: Failed)
+        monkeypatch.setattr(module, "connect_to", lambda address, port, timeout: store)
+        return agent._monitor_workers(Group).state
+
+    agent._memory_kills = memory_kills()
+    agent._remaining_restarts = 0
+    return look
+
+
+def test_a_process_that_is_killed_when_nothing_is_left_to_do_fails_nothing(
+    killed: Callable[[Store], WorkerState],
+) -> None:
+    store = Store()
+    together.leave(store)
+    assert killed(store) is WorkerState.SUCCEEDED
+    assert said() is None
+
+
+def test_a_process_that_is_killed_once_too_often_is_spoken_for(killed: Callable[[Store], WorkerState]) -> None:
+    left(PEER_LOST)
+    assert killed(Store()) is WorkerState.FAILED
+    assert said() == "ProcessKilled"

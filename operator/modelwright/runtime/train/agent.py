@@ -5,8 +5,10 @@ with no restarts: whether there is a new attempt is for the operator's budgets t
 """
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,20 +16,24 @@ from typing import Any
 from torch.distributed import run
 from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerState, local_elastic_agent
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
-from torch.distributed.elastic.multiprocessing.errors import record
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher import api
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED, Failure
 from modelwright.runtime import failure
 from modelwright.runtime.failure import shortened
+from modelwright.runtime.train.agentstore import connect_to
 from modelwright.runtime.train.forked import start_processes
+from modelwright.runtime.train.together import is_done
 
 logger = logging.getLogger(__name__)
 
 _FOLLOWS = frozenset({PEER_LOST, TERMINATED})
 """Reasons that processes give when others have died, or the agent clears them away."""
 _WAIT_SECONDS = 30
+_STORE_TIMEOUT = timedelta(seconds=5)
 _NO_PROGRAM = "-"
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
@@ -81,15 +87,28 @@ class Agent(LocalElasticAgent):  # type: ignore[misc]
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result = super()._monitor_workers(worker_group)
-        if result.state is WorkerState.FAILED:
-            codes = [each.exitcode for each in result.failures.values()]
-            out_of_memory = memory_kills() > self._memory_kills
-            if out_of_memory or not curable(failure.said(), codes):
-                self._remaining_restarts = 0
-            said = last_words(codes, out_of_memory=out_of_memory)
-            if self._remaining_restarts == 0 and said is not None and failure.said() in {None, *_FOLLOWS}:
-                failure.write_failure(said)
+        if result.state is not WorkerState.FAILED:
+            return result
+        codes = [each.exitcode for each in result.failures.values()]
+        out_of_memory = memory_kills() > self._memory_kills
+        if not out_of_memory and curable(failure.said(), codes):
+            if self._is_done(worker_group):
+                logger.warning("a process was killed when there was nothing left to do")
+                return RunResult(state=WorkerState.SUCCEEDED)
+        else:
+            self._remaining_restarts = 0
+        said = last_words(codes, out_of_memory=out_of_memory)
+        if self._remaining_restarts == 0 and said is not None and failure.said() in {None, *_FOLLOWS}:
+            failure.write_failure(said)
         return result
+
+    def _is_done(self, worker_group: WorkerGroup) -> bool:
+        try:
+            store = connect_to(worker_group.master_addr, worker_group.master_port, _STORE_TIMEOUT)
+            return is_done(store, self._restarts)
+        except RuntimeError as error:  # torch's own are of this kind
+            logger.warning("the store does not answer: %s", error)
+            return False
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         # For good: they have lost a peer, and SIGTERM would have them save and say that the pod was asked to leave.
@@ -114,11 +133,11 @@ class Agent(LocalElasticAgent):  # type: ignore[misc]
         return started
 
 
-@record  # type: ignore[untyped-decorator]
-def launch(arguments: Sequence[str], work: Callable[[], None], met: Callable[[], None]) -> None:
-    """Do what torchrun does with the arguments; every process calls `work`, and has failed when that does not return.
+def launch(arguments: Sequence[str], work: Callable[[], None], met: Callable[[], None]) -> int:
+    """Do what torchrun does with the arguments and return the exit code.
 
-    `met` is called when the agents have found each other, and before the processes start.
+    Every process calls `work`, and has failed when that does not return. `met` is called when the agents have found
+    each other, and before the processes start.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # torchrun wants the name of a program, though it can start a function as well.
@@ -126,4 +145,13 @@ def launch(arguments: Sequence[str], work: Callable[[], None], met: Callable[[],
     # The launcher has no other way to be given an agent, nor the agent to be given another way to start processes.
     api.LocalElasticAgent = partial(Agent, met=met)
     local_elastic_agent.start_processes = start_processes
-    api.elastic_launch(config, work)()
+    try:
+        api.elastic_launch(config, work)()
+    except (ChildFailedError, SignalException) as error:
+        # The process itself has told what it was.
+        logger.error("%s", str(error).strip())  # noqa: TRY400
+        return 1
+    except Exception:
+        logger.exception("the processes could not be brought together")
+        return 1
+    return os.EX_OK

@@ -20,9 +20,13 @@ def kept_by_agent() -> bool:
 
 def connect(timeout: timedelta = timedelta(minutes=5)) -> Any:
     """Return a connection to the `torch.distributed.TCPStore` that torchrun or Ray has brought up."""
+    return connect_to(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout)
+
+
+def connect_to(address: str, port: int, timeout: timedelta) -> Any:
+    """Return a connection to a `torch.distributed.TCPStore`."""
     from torch.distributed import TCPStore
 
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return TCPStore(address, port, is_master=False, timeout=timeout)
 
 

@@ -14,7 +14,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
 def leave(store: Any) -> None:
     """Say, as rank 0, that nothing is left to do."""
-    store.add(_key(), 1)
+    store.add(_key(restarts()), 1)
 
 
 def stay(store: Any, stop: Stop, step: int, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -23,12 +23,17 @@ def stay(store: Any, stop: Stop, step: int, sleep: Callable[[float], None] = tim
     Raises `RunError` Terminated when asked to leave.
     """
     pause = _SHORTEST_PAUSE
-    while not store.check([_key()]):
+    while not is_done(store, restarts()):
         if stop.requested:
             raise terminated(step)
         sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _key() -> str:
-    return f"{_DONE}/{restarts()}"
+def is_done(store: Any, restart: int) -> bool:
+    """Tell whether rank 0 has left, after so many restarts in place."""
+    return bool(store.check([_key(restart)]))
+
+
+def _key(restart: int) -> str:
+    return f"{_DONE}/{restart}"

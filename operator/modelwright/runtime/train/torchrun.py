@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from modelwright.runtime import preflight
 from modelwright.runtime.train import spare
@@ -37,21 +38,21 @@ def work() -> None:
         main.leave(code)
 
 
-def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> None:
-    """Do what torchrun does with the arguments, where `work` stands for the program."""
+def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoReturn:
+    """Do what torchrun does with the arguments, where `work` stands for the program, and exit."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, add_help=False)
     parser.add_argument("--names", type=float, help="seconds after which workers whose names have no address are told")
     own, others = parser.parse_known_args(arguments)
     # Not at the top: it takes seconds, and whoever asks for help or imports this has no use for it.
     for module in _NEEDED:
         importlib.import_module(module)
-    from modelwright.runtime.train import agent
+    from modelwright.runtime.train import agent, main
 
     spare.start()
     met = threading.Event()
     if own.names is not None:
         threading.Thread(target=preflight.check, args=(own.names, met), daemon=True).start()
-    agent.launch(others, work, met.set)
+    main.leave(agent.launch(others, work, met.set))
 
 
 if __name__ == "__main__":
