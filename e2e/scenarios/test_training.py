@@ -102,7 +102,7 @@ def test_lost_workers_cost_an_attempt_each_and_training_resumes(
     attempts = done["status"]["attempts"]
     assert [entry["reason"] for entry in attempts][::2] == ["PodDeleted", "Completed"]
     # A killed process may be outrun by the peer that it leaves behind.
-    assert attempts[1]["reason"] in ("WorkerFailed", "PeerLost")
+    assert attempts[1]["reason"] in ("ProcessKilled", "PeerLost")
     assert attempts[1]["resumedFromStep"] >= first["status"]["checkpoint"]["step"]
     assert attempts[2]["resumedFromStep"] >= second["status"]["checkpoint"]["step"]
     assert done["status"]["restarts"] == 2
