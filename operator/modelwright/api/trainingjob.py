@@ -183,6 +183,11 @@ class TrainingJobSpec(ApiModel):
                 "workers.processesPerNode is for torchrun: under Ray the program asks for its workers itself",
             ),
             rule(
+                "self.framework == 'PyTorch' || !has(self.failurePolicy.processRestarts)"
+                " || self.failurePolicy.processRestarts == 0",
+                "failurePolicy.processRestarts is for torchrun: Ray starts its actors again by options of its own",
+            ),
+            rule(
                 f"{_NOT_TABULAR} || !has(self.evaluation.thresholds) || self.evaluation.thresholds.all(threshold,"
                 f" (threshold.metric in {list(REGRESSION_METRICS)}) == (self.recipe.tabular.task == 'Regression'))",
                 f"evaluation.thresholds has a metric of another task: {_METRICS_BY_TASK}",
@@ -310,6 +315,8 @@ class Attempt(ApiModel):
     """The last step that it is known to have made."""
     lost_steps: Count | None = None
     """Steps that the next attempt had to make again."""
+    process_restarts: Count | None = None
+    """How often its processes started again in their pods; unset: never, as far as they have said."""
     logs: str | None = None
     """Where the end of each worker's log is kept, below `logs/`, and below `stacks/` where each process stood in a
     hang. Unset with a workers.image of your own, whose logs are not kept."""

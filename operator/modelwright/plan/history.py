@@ -75,8 +75,14 @@ def _told(entry: Attempt, report: TrainingReport) -> Attempt:
         least = 0 if entry.reason is None else entry.last_step or 0
         steps = {} if report.progress is None else {"last_step": max(least, report.progress.step)}
         resumed = {} if report.resumed_from_step is None else {"resumed_from_step": report.resumed_from_step}
-        return entry.model_copy(update={**steps, **resumed})
+        again = {} if not report.restarts else {"process_restarts": max(report.restarts, entry.process_restarts or 0)}
+        if report.restarts and entry.last_step is not None:
+            # Where its processes started again is not where it began.
+            resumed = {}
+        return entry.model_copy(update={**steps, **resumed, **again})
     if entry.number == report.attempt - 1 and entry.last_step is not None and report.progress is not None:
+        if report.restarts and entry.lost_steps is not None:
+            return entry
         return entry.model_copy(update={"lost_steps": max(0, entry.last_step - (report.resumed_from_step or 0))})
     return entry
 

@@ -18,10 +18,15 @@ _BEFORE = 60
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
 _TORCH = f"""\
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
-exec torchrun --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
+exec {{}} --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
 """
-# Beside torchrun, which imports torch in the meantime: whom it waits for is all the same to it.
-_NAMES = f"python -m modelwright.runtime.preflight {PATIENCE - _BEFORE} &\n"
+_TORCHRUN = ("torchrun",)
+# With which processes start again in their pods, and have nothing to import when they do.
+_OURS = ("python", "-m", "modelwright.runtime.train.torchrun")
+PROCESS_RESTARTS = 3
+"""Of one attempt of a recipe, where the spec does not say."""
+# torchrun says that it has waited in vain, and not for whom.
+_NAMES = f"--names={PATIENCE - _BEFORE}"
 
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
@@ -56,28 +61,39 @@ class Program:
 
 
 def torch_command(
-    program: Program, *, job: str, service: str, replicas: int, run_id: str, processes: str, preflight: bool
+    program: Program,
+    *,
+    job: str,
+    service: str,
+    replicas: int,
+    run_id: str,
+    processes: str,
+    preflight: bool,
+    restarts: int | None = None,
 ) -> list[str]:
     """Return the container command of every pod of a PyTorch gang, with so many `processes` in each, or `gpu`.
 
-    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too.
+    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too. `restarts`:
+    how often the processes of an attempt may start again, where the spec says so.
     """
-    per_node = f"--nproc-per-node={processes}"
-    target = ("--no-python", *program.command) if program.command else ("-m", program.module)
-    if replicas == 1:
-        if processes == "1" and not program.command:
-            return list(program.argv())
-        return ["torchrun", "--standalone", per_node, *target]
-    rendezvous = (
+    if replicas == 1 and processes == "1" and not program.command:
+        return list(program.argv())
+    launcher, target = (_TORCHRUN, ("--no-python", *program.command)) if program.command else (_OURS, ())
+    if restarts is None:
+        restarts = 0 if program.command else PROCESS_RESTARTS
+    arguments = (
         f"--nnodes={replicas}",
-        per_node,
-        "--max-restarts=0",
+        f"--nproc-per-node={processes}",
+        f"--max-restarts={restarts}",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={job}-0.{service}:{RENDEZVOUS_PORT}",
+        f"--rdzv-endpoint={'localhost:0' if replicas == 1 else f'{job}-0.{service}:{RENDEZVOUS_PORT}'}",
         f"--rdzv-id={run_id}",
+        *target,
     )
-    script = _NAMES + _TORCH if preflight and not program.command else _TORCH
-    return ["sh", "-c", script, "torchrun", *rendezvous, *target]
+    if replicas == 1:
+        return [*launcher, *arguments]
+    script = _TORCH.format(" ".join((*launcher, _NAMES) if preflight and not program.command else launcher))
+    return ["sh", "-c", script, "torchrun", *arguments]
 
 
 def ray_command(program: Program, *, job: str, service: str) -> list[str]:

@@ -28,6 +28,7 @@ from modelwright.plan.attempts import (
 )
 from modelwright.plan.budgets import of_policy
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
+from modelwright.plan.events import on_restarts
 from modelwright.plan.gang import Gang, Launcher, gang, logs_uri
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
@@ -311,4 +312,5 @@ def _storage_unavailable(job: _Job, message: str) -> Plan:
 def _report(job: _Job, verdict: Verdict, *, ended: bool = False) -> Plan:
     look = goodput.Look(job.observed, job.spec.workers, job.before, job.status, verdict, job.view, job.now)
     status = job.status.model_copy(update={"goodput": goodput.kept(look)})
-    return owner.say(job.observed, job.before, status, verdict, job.now, ended=ended)
+    said = owner.say(job.observed, job.before, status, verdict, job.now, ended=ended)
+    return replace(said, events=(*said.events, *on_restarts(job.before.attempts, status.attempts)))

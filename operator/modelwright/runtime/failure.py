@@ -1,10 +1,13 @@
 """How a pod says why it gave up: one JSON document in its termination message."""
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED, TERMINATED, TERMINATION_MESSAGE_FILE, Failure
@@ -103,6 +106,25 @@ def write_failure(failure: Failure, path: Path | None = None) -> None:
         target.write_text(failure.model_dump_json(by_alias=True))
     except OSError as error:
         logger.warning("the termination message could not be written: %s", error)
+
+
+def said(path: Path | None = None) -> str | None:
+    """Return the reason of the failure that was left; None where there is none, an unknown word where it is no JSON."""
+    try:
+        text = (path or Path(TERMINATION_MESSAGE_FILE)).read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    try:
+        return Failure.model_validate_json(text).reason if text else None
+    except ValidationError:
+        return "Unknown"
+
+
+def forget(reasons: Collection[str], path: Path | None = None) -> None:
+    """Take back a failure that was left, if it has one of these reasons: it has come to nothing."""
+    if said(path) in reasons:
+        with contextlib.suppress(OSError):
+            (path or Path(TERMINATION_MESSAGE_FILE)).write_text("")
 
 
 def leave_behind(failure: Failure, path: Path | None = None, pause: Callable[[float], None] = time.sleep) -> None:

@@ -75,6 +75,10 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
         "framework": "Ray",
         "workers": {"processesPerNode": 2},
     },
+    "failurePolicy.processRestarts is for torchrun: Ray starts its actors again by options of its own": {
+        "framework": "Ray",
+        "failurePolicy": {"processRestarts": 1},
+    },
     # the pods of a gang
     "topologyKey says nothing without topology": {"topologyKey": "rack"},
     "a pod of a gang has the one container worker, and ends with it: put a side-car into initContainers, with "

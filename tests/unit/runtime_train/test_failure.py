@@ -6,7 +6,17 @@ import pytest
 
 from modelwright.api.run import PEER_LOST, Failure
 from modelwright.registry.errors import StoreError
-from modelwright.runtime.failure import DataError, RunError, at_step, explain, guarded, on_node, write_failure
+from modelwright.runtime.failure import (
+    DataError,
+    RunError,
+    at_step,
+    explain,
+    forget,
+    guarded,
+    on_node,
+    said,
+    write_failure,
+)
 
 
 def raising(error: BaseException) -> None:
@@ -97,3 +107,24 @@ def test_what_was_noted_on_an_error_is_sent_with_it(error: RunError) -> None:
     on_node(error, "gpu-17")
     told = explain(pickle.loads(pickle.dumps(error)))  # noqa: S301 (our own)
     assert (told.reason, told.step, told.node) == (error.reason, 7, "gpu-17")
+
+
+def test_what_was_said_is_known_and_only_what_came_to_nothing_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    assert said(path) is None
+    forget({PEER_LOST}, path)
+    assert not path.exists()
+    write_failure(explain(RunError(PEER_LOST, "gone", retryable=True)), path)
+    assert said(path) == PEER_LOST
+    forget({PEER_LOST}, path)
+    assert (said(path), path.read_text()) == (None, "")
+    write_failure(explain(DataError("DataInvalid", "bad")), path)
+    forget({PEER_LOST}, path)
+    assert said(path) == "DataInvalid"
+
+
+@pytest.mark.parametrize("text", ["Killed", "{}", "[1]"])
+def test_words_of_others_are_a_cause_too(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "message"
+    path.write_text(text)
+    assert said(path) not in {None, PEER_LOST}
