@@ -118,6 +118,7 @@ demo: venv ## The whole loop on real data, from a bare machine to a model that r
 	$(PY) -m e2e.demo
 
 .PHONY: bench
-bench: venv programs ## How fast the operator is, what it needs, and how long a checkpoint holds training up
+bench: venv programs ## How fast the operator is, what it needs, what a checkpoint and a killed process cost training
 	$(PY) -m e2e.bench.throughput
 	$(PY) -m e2e.bench.checkpoint_stall
+	$(PY) -m e2e.bench.recovery
