@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from modelwright.api.checkpoint import Checkpoint, Resume
+from modelwright.api.checkpoint import Checkpoint, Resume, StartedFrom
 from modelwright.api.common import EnvVar, Status, Storage
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
 from modelwright.api.goodput import Goodput
@@ -410,6 +410,8 @@ class TrainingJobStatus(Status):
     """How far training is."""
     checkpoint: CheckpointStatus | None = None
     """The last complete checkpoint."""
+    started_from: StartedFrom | None = None
+    """The checkpoint of another job whose weights this one starts with, where resume.from.trainingJob names one."""
     metrics: Annotated[
         tuple[MetricValue, ...],
         Field(

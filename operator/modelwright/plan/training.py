@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelwright.api.artifacts import Alias
+from modelwright.api.checkpoint import StartedFrom
 from modelwright.api.layout import alias_key, result_key
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import (
@@ -16,7 +17,7 @@ from modelwright.api.trainingjob import (
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import goodput, history, owner, podtemplate
+from modelwright.plan import goodput, history, owner, podtemplate, warmstart
 from modelwright.plan.actions import Action, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
@@ -77,7 +78,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         return owner.after_the_end(observed, before, now)
     try:
         spec = TrainingJobSpec.model_validate(observed.object["spec"])
-        wrong = podtemplate.problem(spec.workers)
+        wrong = podtemplate.problem(spec.workers) or warmstart.problem(observed, spec)
     except ValidationError as error:
         wrong = sentence(error)
     if wrong is not None:
@@ -143,7 +144,29 @@ def _start(job: _Job, number: int) -> Plan | Ask:
         return replace(said, wake_after=found.wake_after)
     if found is not None:
         return owner.ask(job.observed, found, job.before, job.now)
+    if warmstart.wanted(job.spec) is not None and job.status.started_from is None:
+        return _settle(job)
     return _launch(job, number)
+
+
+def _settle(job: _Job) -> Plan | Ask:
+    """Decide which checkpoint of another job this one starts from, and write that down before a pod is told of it."""
+    assert job.store is not None  # noqa: S101 (an attempt does not start without)
+    found = warmstart.find(job.observed, job.spec, job.store, job.settings)
+    match found:
+        case warmstart.Waiting(verdict, watch, wake_after):
+            said = _report(job, owner.held_up(job.before, verdict))
+            return replace(said, wake_after=wake_after, watches=() if watch is None else (watch,))
+        case warmstart.Impossible(message):
+            return _end(job, Verdict(State.STALLED, Reason.WARM_START_IMPOSSIBLE, message))
+        case Unavailable():
+            return owner.ask(job.observed, found, job.before, job.now)
+        case StartedFrom(training_job=name, step=step):
+            settled = replace(job, status=job.status.model_copy(update={"started_from": found}))
+            message = f"it starts from the checkpoint of step {step} of TrainingJob {name}"
+            verdict = owner.held_up(job.before, Verdict(State.RECONCILING, Reason.STARTING, message))
+            return replace(_report(settled, verdict), wake_after=0.0)
+    return Ask(found)
 
 
 def _launch(job: _Job, number: int) -> Plan:
@@ -290,7 +313,7 @@ def _run(job: _Job, number: int, store: Store) -> Run:
         uid=meta["uid"],
         attempt=number,
         storage=store.storage,
-        training=job.spec,
+        training=warmstart.settled(job.spec, job.status.started_from),
         image=job.spec.workers.image or job.settings.runtime_image,
         trigger=(meta.get("annotations") or {}).get(TRIGGER_ANNOTATION, ""),
     )

@@ -109,9 +109,10 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "labels below modelwright.dev/ and batch.kubernetes.io/, app.kubernetes.io/managed-by, job-name and controller-uid "
     "are set by the operator and by the Job": {"labels": {"modelwright.dev/attempt": "7"}},
     # parts of it
-    "resume.from takes exactly one of model and checkpoint": {
+    "resume.from takes exactly one of model, checkpoint and trainingJob": {
         "model": {"name": "flight-delays", "version": 1},
         "checkpoint": "s3://bucket/checkpoints/1/",
+        "trainingJob": "flight-delays-large",
     },
     "a failure rule needs exitCodes or message": {"restart": False, "message": None},
     "a failure rule does nothing: give failureClass, restart or excludeNode": {
