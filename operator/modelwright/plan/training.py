@@ -30,6 +30,7 @@ from modelwright.plan.attempts import (
 from modelwright.plan.budgets import of_policy
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
 from modelwright.plan.events import on_restarts
+from modelwright.plan.failures import Cause
 from modelwright.plan.gang import Gang, Launcher, gang, logs_uri
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
@@ -321,7 +322,11 @@ def _run(job: _Job, number: int, store: Store) -> Run:
 
 def _end(job: _Job, verdict: Verdict, actions: tuple[Action, ...] = ()) -> Plan:
     """End the job for good: a completion time is never taken back."""
-    ended = replace(job, status=job.status.model_copy(update=owner.ending(job.clock, job.now)))
+    completed = verdict.state is State.READY
+    # Gangs end with their job when its time is up, and when their work was found done.
+    cause = Cause.COMPLETED if completed else Cause.DEADLINE_EXCEEDED
+    told = history.over(job.status, job.view.number, cause, stamp(job.now), None if completed else verdict.message)
+    ended = replace(job, status=told.model_copy(update=owner.ending(job.clock, job.now)))
     ttl = job.spec.ttl_seconds_after_finished
     wake = None if ttl is None else float(ttl)
     return replace(_report(ended, verdict, ended=True), actions=actions, wake_after=wake)
