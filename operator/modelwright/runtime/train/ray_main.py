@@ -19,7 +19,7 @@ from modelwright.api.run import PEER_LOST, Run
 from modelwright.api.variables import GPUS_VARIABLE
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
-from modelwright.runtime.failure import RunError
+from modelwright.runtime.failure import RunError, out_of_memory
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
 from modelwright.runtime.train import main
 
@@ -101,6 +101,9 @@ def _root(error: Exception) -> Exception:
     ours.sort(key=lambda cause: (cause.retryable, isinstance(cause, RunError) and cause.reason == PEER_LOST))
     if ours:
         return ours[0]
+    full = [cause for cause in known if isinstance(cause, Exception) and out_of_memory(cause)]
+    if full:
+        return full[0]
     if any(isinstance(cause, RayError) for cause in known):
         return RunError(PEER_LOST, "A Ray worker or its node was lost", retryable=True)
     return error
