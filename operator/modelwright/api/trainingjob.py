@@ -30,6 +30,10 @@ from modelwright.api.schema import (
 )
 
 
+MANAGER = "modelwright.dev/operator"
+"""This operator, as `spec.managedBy` names it."""
+
+
 class Framework(StrEnum):
     """What ties the workers of a gang together."""
 
@@ -232,6 +236,12 @@ class TrainingJobSpec(ApiModel):
     """When training that stands still is given up. A change counts from the next attempt."""
     preflight: Preflight = Preflight()
     """What a recipe looks at before it trains. A change counts from the next attempt."""
+    managed_by: (
+        Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9/_.~%-]+$")] | None
+    ) = None
+    """The controller that takes care of the job, as in a batch/v1 Job. Unset, or `modelwright.dev/operator`: this
+    operator. With any other value, such as `kueue.x-k8s.io/multikueue`, this operator leaves the job alone and writes
+    no status; whoever is named does."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0

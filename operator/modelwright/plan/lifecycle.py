@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan import podstatus
-from modelwright.plan.actions import Action, Delete, Patch
+from modelwright.plan.actions import Action, Delete, Object, Patch
 from modelwright.plan.attempts import (
     Clock,
     JobState,
@@ -150,7 +150,7 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     if rules.suspend:
         return _suspended(*others, *(() if held else (Patch(target, {"spec": {"suspend": True}}),)))
     if held and rules.queue:
-        return Hold(rules.queue.verdict, others)
+        return Hold(rules.queue.verdict, (*others, *_relabelled(job, rules.queue)))
     stuck, wake = _stuck(view, now)
     if stuck:
         # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
@@ -172,6 +172,14 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
         return Hold(None, others, wake)
     resume = (Patch(target, {"spec": {"suspend": False}}),) if held else ()
     return Running((*others, *resume), wake)
+
+
+def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
+    """Return what brings a Job that waits into the queue that its owner names by now; Kueue takes no other."""
+    labels = job["metadata"].get("labels") or {}
+    if queue.labels.items() <= labels.items():
+        return ()
+    return (Patch(ref(job, "batch/v1", "Job"), {"metadata": {"labels": dict(queue.labels)}}),)
 
 
 def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:

@@ -15,6 +15,8 @@ from modelwright.plan.settings import Settings
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """On an object of ours: the LocalQueue of Kueue that admits its gangs."""
+_PASSED_ON = (QUEUE_LABEL, "kueue.x-k8s.io/priority-class")
+"""What Kueue reads on a Job, and people write on what makes it."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,15 @@ class Queue:
     """What its Job carries for it."""
 
 
-def queue_of(owner: Object, workers: Workers | SweepWorkers, settings: Settings) -> Queue | None:
-    """Return what the gangs of an object wait for; None: they start when they are made. Kueue, if named, decides."""
-    labels = queue_labels(owner)
+def queue_of(
+    owner: Object, workers: Workers | SweepWorkers, settings: Settings, job: Object | None = None
+) -> Queue | None:
+    """Return what the gangs of an object wait for; None: they start when they are made. Kueue, if named, decides.
+
+    `job` is that of its newest attempt, if it has one: Kueue puts Jobs that name no queue into the one that is the
+    namespace's default, and suspends what it has not admitted. Who started that would fight with it.
+    """
+    labels = queue_labels(owner) or ({} if job is None else queue_labels(job))
     if labels:
         message = f"waiting for Kueue to admit it from the queue {labels[QUEUE_LABEL]}"
         return Queue(Verdict(State.RECONCILING, Reason.QUEUED, message), labels)
@@ -46,8 +54,8 @@ def queue_of(owner: Object, workers: Workers | SweepWorkers, settings: Settings)
 
 def queue_labels(of: Object) -> dict[str, str]:
     """Return the labels that put a Job, or what an object makes, into its Kueue queue."""
-    queue = (of["metadata"].get("labels") or {}).get(QUEUE_LABEL)
-    return {QUEUE_LABEL: str(queue)} if queue else {}
+    found = of["metadata"].get("labels") or {}
+    return {name: str(found[name]) for name in _PASSED_ON if found.get(name)} if found.get(QUEUE_LABEL) else {}
 
 
 def _needs(quota: Quota, wanted: Mapping[str, Decimal]) -> str:

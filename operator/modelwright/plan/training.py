@@ -11,6 +11,7 @@ from modelwright.api.checkpoint import StartedFrom
 from modelwright.api.layout import alias_key, result_key
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import (
+    MANAGER,
     Framework,
     PromotionOutcome,
     PromotionStatus,
@@ -73,7 +74,7 @@ class _Job:
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     """Return what is to be done about a TrainingJob."""
     before = status_before(TrainingJobStatus, observed.object)
-    if observed.object["metadata"].get("deletionTimestamp"):
+    if observed.object["metadata"].get("deletionTimestamp") or not _is_ours(observed):
         return owner.unchanged(observed)
     if before.completion_time is not None:
         return owner.after_the_end(observed, before, now)
@@ -91,6 +92,11 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     return owner.unless_refused(observed, before, wanted, now)
 
 
+def _is_ours(observed: Observed) -> bool:
+    """Tell whether this operator takes care of a job: before anything else, for others may mean other things by it."""
+    return observed.object["spec"].get("managedBy") in (None, MANAGER)
+
+
 def _next(job: _Job) -> Plan | Ask:
     policy = job.spec.failure_policy
     rules = Rules(
@@ -99,7 +105,7 @@ def _next(job: _Job) -> Plan | Ask:
         backoff_seconds=policy.backoff_seconds,
         startup_timeout_seconds=policy.startup_timeout_seconds,
         active_deadline_seconds=job.spec.active_deadline_seconds,
-        queue=queue_of(job.observed.object, job.spec.workers, job.settings),
+        queue=queue_of(job.observed.object, job.spec.workers, job.settings, job.view.job),
     )
     step = decide(
         job.view,
@@ -172,7 +178,7 @@ def _settle(job: _Job) -> Plan | Ask:
 
 def _launch(job: _Job, number: int) -> Plan:
     spec, store = job.spec, job.store
-    queue = queue_of(job.observed.object, spec.workers, job.settings)
+    queue = queue_of(job.observed.object, spec.workers, job.settings, job.view.job)
     assert store is not None  # noqa: S101 (an attempt does not start without)
     made = Gang(
         owner=job.observed.object,

@@ -78,7 +78,7 @@ def _next(sweep: _Sweep) -> Plan | Ask:
         backoff_seconds=_BACKOFF,
         startup_timeout_seconds=_STARTUP_TIMEOUT,
         active_deadline_seconds=sweep.spec.active_deadline_seconds,
-        queue=queue_of(sweep.observed.object, sweep.spec.workers, sweep.settings),
+        queue=queue_of(sweep.observed.object, sweep.spec.workers, sweep.settings, sweep.view.job),
     )
     was_suspended = is_suspended(sweep.before.conditions)
     step = decide(sweep.view, sweep.clock, rules, sweep.now, was_suspended=was_suspended)
@@ -150,7 +150,7 @@ def _start(sweep: _Sweep, number: int) -> Plan | Ask:
 
 def _launch(sweep: _Sweep, number: int) -> Plan:
     spec, store = sweep.spec, sweep.store
-    queue = queue_of(sweep.observed.object, spec.workers, sweep.settings)
+    queue = queue_of(sweep.observed.object, spec.workers, sweep.settings, sweep.view.job)
     assert store is not None  # noqa: S101 (nothing starts without)
     made = Gang(
         owner=sweep.observed.object,
