@@ -32,6 +32,7 @@ class Cause(StrEnum):
     POD_DELETED = "PodDeleted"
     JOB_DELETED = "JobDeleted"
     START_TIMEOUT = "StartTimeout"
+    NODES_EXCLUDED = "NodesExcluded"
     HANG = HANG
     DEADLINE_EXCEEDED = "DeadlineExceeded"
 
@@ -84,6 +85,7 @@ _OUTSIDE = (
     Cause.NODE_LOST,
     Cause.NODE_REFUSED,
     Cause.START_TIMEOUT,
+    Cause.NODES_EXCLUDED,
 )
 _RANKS: Mapping[str, int] = {
     **dict.fromkeys(_OUTSIDE, 1),
@@ -153,6 +155,11 @@ def _loss(pod: Object) -> tuple[int, Loss]:
         return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {hint}")
     if said is not None:
         return _RANKS_SAID.get(said.reason, 3), _told(pod, said)
+    return _last_words(pod)
+
+
+def _last_words(pod: Object) -> tuple[int, Loss]:
+    """Return the same of a pod of which nobody says why it failed: its output may show it, or its end."""
     found = _ending(pod)
     if found.out_of_memory:
         return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {found.out_of_memory}")

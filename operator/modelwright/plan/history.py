@@ -106,7 +106,9 @@ def noted(status: TrainingJobStatus, number: int, loss: Loss, rules: Sequence[Fa
     return status.model_copy(
         update={
             "attempts": _with(status.attempts, entry.model_copy(update=_words(entry, loss))),
-            "excluded_nodes": budgets.excluded(status.excluded_nodes, [loss], rules),
+            "excluded_nodes": ()
+            if loss.reason == Cause.NODES_EXCLUDED
+            else budgets.excluded(status.excluded_nodes, [loss], rules),
         }
     )
 

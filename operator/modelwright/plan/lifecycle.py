@@ -21,6 +21,7 @@ from modelwright.plan.attempts import (
 )
 from modelwright.plan.budgets import Budget, exhausted, ruled
 from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.exclusion import cornered
 from modelwright.plan.failures import Cause, Loss, classify
 from modelwright.plan.podstatus import alive, failed
 from modelwright.plan.queueing import Queue
@@ -51,6 +52,8 @@ class Rules:
     active_deadline_seconds: int | None
     queue: Queue | None
     """Who keeps it owns the Job's `suspend`."""
+    excluded_nodes: tuple[str, ...] = ()
+    """Where its pods may not run, for what became of earlier ones there."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +195,12 @@ def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
 
 
 def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tuple[Loss | None, float | None]:
-    if recorded is not None and recorded.reason == Cause.START_TIMEOUT:
+    if recorded is not None and recorded.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED):
         # What has been told is carried out, though the pod may have started since.
         return recorded, None
-    return timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
+    late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
+    stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
+    return late or stuck, due if then is None else _sooner(due, then)
 
 
 def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:

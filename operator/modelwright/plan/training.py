@@ -106,6 +106,7 @@ def _next(job: _Job) -> Plan | Ask:
         startup_timeout_seconds=policy.startup_timeout_seconds,
         active_deadline_seconds=job.spec.active_deadline_seconds,
         queue=queue_of(job.observed.object, job.spec.workers, job.settings, job.view.job),
+        excluded_nodes=job.before.excluded_nodes,
     )
     step = decide(
         job.view,
