@@ -152,6 +152,20 @@ def ending(clock: Clock, now: datetime) -> dict[str, Any]:
     return {"completion_time": stamp(now), **clock_fields(clock.stopped(now) if clock.since else clock)}
 
 
+def unreadable(observed: Observed, store: Store, trouble: Unavailable) -> Verdict | Question:
+    """Return why a document of an object cannot be read, or what must be asked first.
+
+    Only now is it worth a question whether the Secret is there: somebody may have deleted it since the last attempt.
+    """
+    if store.secret_name is not None:
+        question = SecretExists(store.namespace, store.secret_name)
+        if question not in observed.answers:
+            return question
+        if observed.answers[question] is False:
+            return Verdict(State.RECONCILING, Reason.SECRET_NOT_FOUND, _how_to_make(store))
+    return storage_unavailable(trouble.message)
+
+
 def storage_unavailable(message: str) -> Verdict:
     """Return the verdict on an object whose documents cannot be read."""
     return Verdict(State.RECONCILING, Reason.STORAGE_UNAVAILABLE, f"storage cannot be read: {message}")

@@ -240,7 +240,7 @@ def _conclude(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> P
     if isinstance(answer, ReadDocument):
         return Ask((answer,))
     if isinstance(answer, Unavailable):
-        return _storage_unavailable(job, answer.message)
+        return _unreadable(job, store, answer)
     if answer is None and not isinstance(step, Completed):
         return _proceed(job, step)
     try:
@@ -265,11 +265,11 @@ def _at_the_gate(job: _Job, result: TrainingResult, store: Store) -> Plan | Ask:
     if isinstance(answer, ReadDocument):
         return Ask((answer,))
     if isinstance(answer, Unavailable):
-        return _storage_unavailable(job, answer.message)
+        return _unreadable(job, store, answer)
     try:
         holder = None if answer is None else Alias.model_validate(answer).version
     except ValidationError:
-        return _storage_unavailable(job, f"the document {question.key} is not an alias")
+        return _held_up(job, owner.storage_unavailable(f"the document {question.key} is not an alias"))
     candidate = Candidate(result.model, promotion, result.comparison)
     gate = judge(candidate, holder)
     decided = replace(job, status=job.status.model_copy(update={"promotion": gate}))
@@ -339,9 +339,13 @@ def _end(job: _Job, verdict: Verdict, actions: tuple[Action, ...] = ()) -> Plan:
     return replace(_report(ended, verdict, ended=True), actions=actions, wake_after=wake)
 
 
-def _storage_unavailable(job: _Job, message: str) -> Plan:
-    verdict = owner.held_up(job.before, owner.storage_unavailable(message))
-    return replace(_report(job, verdict), wake_after=owner.SOON)
+def _unreadable(job: _Job, store: Store, trouble: Unavailable) -> Plan | Ask:
+    why = owner.unreadable(job.observed, store, trouble)
+    return _held_up(job, why) if isinstance(why, Verdict) else Ask((why,))
+
+
+def _held_up(job: _Job, why: Verdict) -> Plan:
+    return replace(_report(job, owner.held_up(job.before, why)), wake_after=owner.SOON)
 
 
 def _report(job: _Job, verdict: Verdict, *, ended: bool = False) -> Plan:

@@ -104,8 +104,10 @@ def _with_result(sweep: _Sweep, step: Next) -> Plan | Ask:
         return Ask((answer,))
     actions = step.actions if isinstance(step, GiveUp) else ()
     if isinstance(answer, Unavailable):
-        said = _report(sweep, owner.held_up(sweep.before, owner.storage_unavailable(answer.message)))
-        return replace(said, actions=actions, wake_after=owner.SOON)
+        why = owner.unreadable(sweep.observed, sweep.store, answer)
+        if not isinstance(why, Verdict):
+            return Ask((why,))
+        return replace(_report(sweep, owner.held_up(sweep.before, why)), actions=actions, wake_after=owner.SOON)
     try:
         result = SweepResult.model_validate(answer)
     except ValidationError:
