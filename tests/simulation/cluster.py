@@ -42,6 +42,8 @@ class Cluster:
     version: int = 0
     admission: list[Policy] = field(default_factory=list)
     """For objects that are created or applied."""
+    patch_admission: list[Policy] = field(default_factory=list)
+    """For what a patch makes of an object."""
     status_admission: list[Policy] = field(default_factory=list)
     _uids: int = 0
     _owned: dict[str | None, set[Key]] = field(default_factory=dict)
@@ -97,7 +99,9 @@ class Cluster:
 
     def patch(self, ref: Ref, body: Object) -> Object:
         """Apply a JSON merge patch to one life of an object. Raises NotFound, and Conflict for another life."""
-        return self._update(Key(ref.kind, ref.namespace, ref.name), _merged(self.require(ref), body))
+        wanted = _merged(self.require(ref), body)
+        _admit(self.patch_admission, wanted)
+        return self._update(Key(ref.kind, ref.namespace, ref.name), wanted)
 
     def require(self, ref: Ref) -> Object:
         """Return one life of an object, not to be changed. Raises NotFound, and Conflict for another life."""

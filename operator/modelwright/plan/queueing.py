@@ -1,13 +1,15 @@
 """What a gang waits for before its pods start: Kueue, or room in a quota of the operator's own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from modelwright.api.common import Status
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.observed import Observed
 from modelwright.plan.quantity import words
 from modelwright.plan.quotas import Quota, impossible, limiting
 from modelwright.plan.requests import of_gang
@@ -15,6 +17,7 @@ from modelwright.plan.settings import Settings
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """On an object of ours: the LocalQueue of Kueue that admits its gangs."""
+_REFUSED = "there is room for its pods, but they may not start: "
 _PASSED_ON = (QUEUE_LABEL, "kueue.x-k8s.io/priority-class")
 """What Kueue reads on a Job, and people write on what makes it."""
 
@@ -50,6 +53,21 @@ def queue_of(
         return Queue(Verdict(State.STALLED, Reason.QUOTA_TOO_SMALL, f"it can never start: {never}"), {})
     needs = "; ".join(_needs(quota, wanted) for quota in found)
     return Queue(Verdict(State.RECONCILING, Reason.QUEUED, f"waiting for room: {needs}"), {})
+
+
+def held_back(queue: Queue | None, observed: Observed, before: Status) -> Queue | None:
+    """Return a queue that says, where the API server refused to let the gang in, why that was.
+
+    What was said of it stays until its pods start: after a restart of the operator nobody has tried yet.
+    """
+    if queue is None or queue.labels or queue.verdict.reason != Reason.QUEUED:
+        return queue
+    if observed.held_back is not None:
+        return replace(queue, verdict=Verdict(State.STALLED, Reason.CHILD_REJECTED, f"{_REFUSED}{observed.held_back}"))
+    ready = next((entry for entry in before.conditions if entry.type == "Ready"), None)
+    if ready is None or not ready.message.startswith(_REFUSED):
+        return queue
+    return replace(queue, verdict=Verdict(State.STALLED, Reason.CHILD_REJECTED, ready.message))
 
 
 def queue_labels(of: Object) -> dict[str, str]:

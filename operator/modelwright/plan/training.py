@@ -47,7 +47,7 @@ from modelwright.plan.lifecycle import (
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.promotion import Candidate, judge, move
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
-from modelwright.plan.queueing import queue_of
+from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
 from modelwright.plan.validation import sentence, status_before
@@ -105,7 +105,7 @@ def _next(job: _Job) -> Plan | Ask:
         backoff_seconds=policy.backoff_seconds,
         startup_timeout_seconds=policy.startup_timeout_seconds,
         active_deadline_seconds=job.spec.active_deadline_seconds,
-        queue=queue_of(job.observed.object, job.spec.workers, job.settings, job.view.job),
+        queue=held_back(_queue(job), job.observed, job.before),
         excluded_nodes=job.before.excluded_nodes,
     )
     step = decide(
@@ -120,6 +120,10 @@ def _next(job: _Job) -> Plan | Ask:
     if isinstance(step, Completed) or _may_have_result(job, step):
         return _conclude(job, step)
     return _proceed(job, step)
+
+
+def _queue(job: _Job) -> Queue | None:
+    return queue_of(job.observed.object, job.spec.workers, job.settings, job.view.job)
 
 
 def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Plan | Ask:
@@ -179,7 +183,7 @@ def _settle(job: _Job) -> Plan | Ask:
 
 def _launch(job: _Job, number: int) -> Plan:
     spec, store = job.spec, job.store
-    queue = queue_of(job.observed.object, spec.workers, job.settings, job.view.job)
+    queue = _queue(job)
     assert store is not None  # noqa: S101 (an attempt does not start without)
     made = Gang(
         owner=job.observed.object,

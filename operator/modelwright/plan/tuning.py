@@ -19,7 +19,7 @@ from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import Completed, GiveUp, Hold, Next, Rules, Running, Start, decide, when_quiet
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
-from modelwright.plan.queueing import queue_of
+from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.sweep_checks import problem
 from modelwright.plan.times import stamp
@@ -78,7 +78,7 @@ def _next(sweep: _Sweep) -> Plan | Ask:
         backoff_seconds=_BACKOFF,
         startup_timeout_seconds=_STARTUP_TIMEOUT,
         active_deadline_seconds=sweep.spec.active_deadline_seconds,
-        queue=queue_of(sweep.observed.object, sweep.spec.workers, sweep.settings, sweep.view.job),
+        queue=held_back(_queue(sweep), sweep.observed, sweep.before),
     )
     was_suspended = is_suspended(sweep.before.conditions)
     step = decide(sweep.view, sweep.clock, rules, sweep.now, was_suspended=was_suspended)
@@ -91,6 +91,10 @@ def _next(sweep: _Sweep) -> Plan | Ask:
     if isinstance(step, Completed | GiveUp) or (isinstance(step, Start) and lost):
         return _with_result(sweep, step)
     return _proceed(sweep, step)
+
+
+def _queue(sweep: _Sweep) -> Queue | None:
+    return queue_of(sweep.observed.object, sweep.spec.workers, sweep.settings, sweep.view.job)
 
 
 def _with_result(sweep: _Sweep, step: Next) -> Plan | Ask:
@@ -152,7 +156,7 @@ def _start(sweep: _Sweep, number: int) -> Plan | Ask:
 
 def _launch(sweep: _Sweep, number: int) -> Plan:
     spec, store = sweep.spec, sweep.store
-    queue = queue_of(sweep.observed.object, spec.workers, sweep.settings, sweep.view.job)
+    queue = _queue(sweep)
     assert store is not None  # noqa: S101 (nothing starts without)
     made = Gang(
         owner=sweep.observed.object,
