@@ -233,9 +233,9 @@ def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None)
 
 def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: datetime) -> Next:
     if not loss.retryable:
-        return GiveUp(loss.reason, loss.message, _strays(view))
+        return GiveUp(loss.reason, loss.message, strays(view))
     if (last := exhausted(rules.budget, loss, view.number)) is not None:
-        return GiveUp(*last, _strays(view))
+        return GiveUp(*last, strays(view))
     if rules.suspend:
         return _suspended()
     verdict = _restarting(view, loss)
@@ -252,10 +252,10 @@ def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hol
     if not unfinished and not any(alive(pod) for pod in view.pods):
         return None
     stuck, wake = _stuck(view, now)
-    return Hold(verdict, (*leftovers(view), *_strays(view), *stuck), wake)
+    return Hold(verdict, (*leftovers(view), *strays(view), *stuck), wake)
 
 
-def _strays(view: View) -> tuple[Delete, ...]:
+def strays(view: View) -> tuple[Delete, ...]:
     """Return the deletes of pods whose Job was deleted without them: they belong to nobody, and would stay."""
     orphans = [pod for pod in view.pods if alive(pod) and attempt_of(pod) not in view.jobs]
     return tuple(Delete(ref(pod, "v1", "Pod")) for pod in orphans if not pod["metadata"].get("deletionTimestamp"))

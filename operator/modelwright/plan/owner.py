@@ -13,7 +13,7 @@ from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdat
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.events import on_change
 from modelwright.plan.gang import Gang, service
-from modelwright.plan.lifecycle import SUSPENDED
+from modelwright.plan.lifecycle import SUSPENDED, strays
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import running
 from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
@@ -98,7 +98,8 @@ def after_the_end(
     known = tuple(entry.model_copy(update={"observed_generation": generation}) for entry in before.conditions)
     status = before.model_copy(update={"conditions": known, "observed_generation": generation}).document()
     jobs = {attempt_of(job): job for job in observed.child("Job")}
-    rest: tuple[Action, ...] = leftovers(View(0, jobs, ()))
+    view = View(0, jobs, observed.child("Pod"))
+    rest: tuple[Action, ...] = (*leftovers(view), *strays(view))
     ttl = observed.object["spec"].get("ttlSecondsAfterFinished")
     if ttl is None or before.completion_time is None or busy:
         return Plan(status, rest)

@@ -332,6 +332,20 @@ def test_a_deleted_service_is_put_back() -> None:
     assert len(sim.world.cluster.of_kind("Service")) == 1
 
 
+def test_a_pod_that_is_nobodys_is_stopped_after_the_end_too() -> None:
+    sim = Simulation()
+    sim.world.settle()
+    (pod, *_) = sim.world.cluster.of_kind("Pod")
+    labels = {**pod["metadata"]["labels"], "modelwright.dev/attempt": "7"}
+    meta = {"name": "orphan", "namespace": NAMESPACE, "labels": labels}
+    # Its Job was deleted without it, when no watch told of pods.
+    orphan = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}, "status": {"phase": "Running"}}
+    sim.world.cluster.create(orphan)
+    sim.world.settle()
+    assert sim.world.cluster.get(Key("Pod", NAMESPACE, "orphan")) is None
+    sim.world.assert_steady()
+
+
 def test_an_attempt_that_the_deadline_ends_has_an_end() -> None:
     sim = running({**COMMAND, "activeDeadlineSeconds": 20})
     sim.world.settle()
