@@ -91,9 +91,14 @@ class Cluster:
             raise errors.Rejected(f"{key.kind} {key.name} has another controller", 422)
         return self._update(key, _merged(found, {name: value for name, value in document.items() if name != "status"}))
 
-    def apply_status(self, key: Key, uid: str, status: Object) -> Object:
-        """Replace the status of one life of an object. Raises NotFound, and Conflict for another life."""
+    def apply_status(self, key: Key, uid: str, status: Object, version: str | None = None) -> Object:
+        """Replace the status of one life of an object, at a resource version if one is given.
+
+        Raises NotFound, and Conflict for another life or version.
+        """
         found = self.require(Ref("", *key, uid))
+        if version not in (None, found["metadata"]["resourceVersion"]):
+            raise errors.Conflict("the object has been modified", 409)
         _admit(self.status_admission, {**found, "status": status})
         return self._update(key, {**found, "status": status})
 

@@ -29,7 +29,6 @@ from modelwright.api.schema import (
     rules,
 )
 
-
 MANAGER = "modelwright.dev/operator"
 """This operator, as `spec.managedBy` names it."""
 

@@ -261,8 +261,9 @@ class Reconciler:
         body = {
             "apiVersion": document["apiVersion"],
             "kind": document["kind"],
-            # With its UID: a successor of the same name must not get the status of its predecessor.
-            "metadata": {name: metadata[name] for name in ("name", "namespace", "uid")},
+            # A successor of the same name must not get the status of its predecessor; and what was planned on an old
+            # view, as by a process that was held up, must not be written over a newer status.
+            "metadata": {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion")},
             "status": status.without_nulls(wanted),
         }
         try:
