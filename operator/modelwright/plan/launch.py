@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelwright.api.processes import EVERY_GPU, gpus
+from modelwright.api.variables import STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
 RENDEZVOUS_PORT = 29400
@@ -14,6 +15,9 @@ PATIENCE = 1800
 """Seconds that torchrun waits for its peers. Its own 60 s would call a slow image pull of one pod a failure of all."""
 _BEFORE = 60
 """Seconds before torchrun gives up that the preflight says whose address is missing."""
+
+_HEARD = "1 2 3 4 5 6 7 8"
+"""Seconds, counted; Ray Train looks at its workers every two."""
 
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
 _TORCH = f"""\
@@ -31,18 +35,44 @@ _NAMES = f"--names={PATIENCE - _BEFORE}"
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
 # The head's daemons outlive `ray start`; the driver takes its place as the process that decides how the pod ends.
+# A signal reaches this shell alone, and no process of Ray's that trains: it runs in a thread there. So where one says
+# that it saves when asked, it is asked by a file; only when it has left, and the driver has had the time to hear of
+# that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is waited for.
 _RAY = f"""\
 head="$1"; shift
 export RAY_worker_register_timeout_seconds={PATIENCE}
+export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-/dev/shm/modelwright-stop}}"
+rm -rf "${STOP_VARIABLE}"; mkdir -p "${STOP_VARIABLE}"
+saving() {{
+  for file in "${STOP_VARIABLE}"/[0-9]*; do kill -0 "${{file##*/}}" 2>/dev/null && return 0; done
+  return 1
+}}
+leave() {{
+  saving || {{ kill -TERM "$child"; return; }}
+  : > "${STOP_VARIABLE}/{STOP_ASKED}"
+  (
+    while saving; do sleep 1; done
+    for _ in {_HEARD}; do reached || break; sleep 1; done
+    kill -TERM "$child" 2>/dev/null
+  ) &
+}}
+reached() {{
+  python -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null
+}}
+run() {{
+  "$@" & child=$!
+  trap leave TERM
+  wait "$child"; code=$?
+  while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+  exit "$code"
+}}
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
   start="ray start --head --port={RAY_PORT} --include-dashboard=false --disable-usage-stats"
   $start || {{ ray stop --force; $start; }} || exit 1
-  exec "$@"
+  run "$@"
 fi
-until python -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null; do
-  sleep 1
-done
-exec ray start --address="$head:{RAY_PORT}" --block
+until reached; do sleep 1; done
+run ray start --address="$head:{RAY_PORT}" --block
 """
 
 

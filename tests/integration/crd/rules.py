@@ -38,6 +38,7 @@ REFUSED_BY_PATTERN = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": "top-5",
     r"^[a-z][a-zA-Z]*(\.[a-z][a-zA-Z]*)?$": "neural_network.learning_rate",
     r"^gpu$": "cpu",
+    r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9/_.~%-]+$": "multikueue",
 }
 
 _KEY_OF = {"name": "a", "key": "b"}
@@ -109,9 +110,10 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "labels below modelwright.dev/ and batch.kubernetes.io/, app.kubernetes.io/managed-by, job-name and controller-uid "
     "are set by the operator and by the Job": {"labels": {"modelwright.dev/attempt": "7"}},
     # parts of it
-    "resume.from takes exactly one of model and checkpoint": {
+    "resume.from takes exactly one of model, checkpoint and trainingJob": {
         "model": {"name": "flight-delays", "version": 1},
         "checkpoint": "s3://bucket/checkpoints/1/",
+        "trainingJob": "flight-delays-large",
     },
     "a failure rule needs exitCodes or message": {"restart": False, "message": None},
     "a failure rule does nothing: give failureClass, restart or excludeNode": {
@@ -181,6 +183,7 @@ REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.model cannot be changed: create a new TrainingJob": {"model": {"name": "other"}},
     "spec.storage cannot be changed: create a new TrainingJob": {"storage": {"uri": "s3://other-bucket"}},
     "spec.failurePolicy cannot be changed: create a new TrainingJob": {"failurePolicy": {"maxRestarts": 9}},
+    "spec.managedBy cannot be changed: create a new TrainingJob": {"managedBy": "kueue.x-k8s.io/multikueue"},
     "spec.template cannot be changed: create a new TuningSweep": {"template": {"dataset": {"splitSeed": 8}}},
     "spec.searchSpace cannot be changed: create a new TuningSweep": {
         "searchSpace": [{"name": "algorithm", "choice": {"values": ["LightGBM"]}}]

@@ -20,6 +20,10 @@ from modelwright.runtime.failure import (
 )
 
 
+class OutOfMemoryError(RuntimeError):
+    """As torch names its own, which takes seconds to import."""
+
+
 def raising(error: BaseException) -> None:
     raise error
 
@@ -32,6 +36,9 @@ def raising(error: BaseException) -> None:
         (RunError("Terminated", "asked", retryable=True, exit_code=143), "Terminated", "Infrastructure", True, 143),
         (StoreError("no bucket", retryable=False), "StorageUnavailable", "Infrastructure", False, 1),
         (MemoryError(), "OutOfMemory", "OutOfMemory", True, 1),
+        (OutOfMemoryError("CUDA out of memory. Tried"), "OutOfMemory", "OutOfMemory", True, 1),
+        (RuntimeError("CUDA error: out of memory"), "OutOfMemory", "OutOfMemory", True, 1),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "TrainingError", "ApplicationError", True, 1),
         (KeyError("x"), "TrainingError", "ApplicationError", True, 1),
     ],
 )
