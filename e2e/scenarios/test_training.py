@@ -100,8 +100,9 @@ def test_lost_workers_cost_an_attempt_each_and_training_resumes(
 
     done = space.journal.wait(_JOBS, "lost", is_ready, timeout=180)
     attempts = done["status"]["attempts"]
-    assert [entry["reason"] for entry in attempts][::2] == ["PodDeleted", "Completed"]
-    # A killed process may be outrun by the peer that it leaves behind.
+    # What is killed may be outrun by the peer that it leaves behind.
+    assert attempts[0]["reason"] in ("PodDeleted", "PeerLost")
+    assert attempts[2]["reason"] == "Completed"
     assert attempts[1]["reason"] in ("ProcessKilled", "PeerLost")
     assert attempts[1]["resumedFromStep"] >= first["status"]["checkpoint"]["step"]
     assert attempts[2]["resumedFromStep"] >= second["status"]["checkpoint"]["step"]
