@@ -34,6 +34,12 @@ class Cause(StrEnum):
     START_TIMEOUT = "StartTimeout"
     HANG = HANG
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    SHRUNK = "Shrunk"
+    GROWN = "Grown"
+
+
+RESIZED = frozenset({Cause.SHRUNK, Cause.GROWN})
+"""The operator ended the attempt, so that the next one has another number of workers: no failure, and nobody pays."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ _OUTSIDE = (
     Cause.START_TIMEOUT,
 )
 _RANKS: Mapping[str, int] = {
+    # What pods that were asked to leave do after that is no root.
+    **dict.fromkeys(RESIZED, 0),
     **dict.fromkeys(_OUTSIDE, 1),
     Cause.OUT_OF_MEMORY: 2,
     Cause.WORKER_FAILED: 4,
@@ -181,7 +189,8 @@ def _told(pod: Object, said: Failure) -> Loss:
         # An older image of ours gives no class.
         default = FailureClass.INFRASTRUCTURE
     return Loss(
-        said.reason,
+        # What only the operator can say, and nobody pays for, is not for a program to say.
+        Cause.WORKER_FAILED if said.reason in RESIZED else said.reason,
         f"{who(pod)}: {said.message}",
         said.failure_class or default,
         retryable=said.retryable,

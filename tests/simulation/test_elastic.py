@@ -1,0 +1,133 @@
+"""An elastic TrainingJob whose room comes and goes, against everything else that a cluster can do to it."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from hypothesis import given, note
+
+from tests.simulation import chaos
+from tests.simulation.chaos import Chaos, Fault, faults
+from tests.simulation.one_elastic import ELASTIC, PAUSE, WAIT, Elastic
+from tests.simulation.one_owner import (
+    FINAL,
+    assert_every_failed_write_is_made_good,
+    assert_no_crash_changes_anything,
+    prepare,
+)
+from tests.simulation.profile import PROFILE, TIMEOUT
+from tests.simulation.world import one_attempt_runs
+
+pytestmark = pytest.mark.timeout(TIMEOUT)
+
+DEEDS = sorted({*Elastic().deeds()} - {"rival promoted"})
+
+
+@PROFILE
+@given(faults([*chaos.GENERAL, *DEEDS, *["less room"] * 4], steps=150, most=8))
+def test_whatever_becomes_of_its_room_it_ends_as_it_must(mix: list[Fault]) -> None:
+    sim = Elastic(slots=3)
+    sim.trainer.total = 60
+    storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds()})
+    sim.world.invariants += [sim.the_end_is_final, sim.no_bucket_is_emptied, one_attempt_runs]
+    storm.run(mix)
+    note(f"writes: {sim.world.writes}")
+    status, reason = sim.ready or ("", "")
+    assert (status, reason) == ("True", "Succeeded") or (
+        reason in ("RestartsExhausted", "FailureRepeated") or (reason == "DataInvalid" and FINAL in storm.done)
+    )
+    if set(storm.done) <= {"less room", "kill", "poke", "suspended", "placeholder gone"}:
+        lost = storm.done.count("less room")
+        assert sum(entry["count"] for entry in sim.status.get("failures", ())) <= lost, "only what was lost is charged"
+    assert not [job for job in sim.placeholders if "deletionTimestamp" not in job["metadata"]]
+    sim.world.assert_steady()
+
+
+Scenario = Callable[[Elastic], None]
+
+
+def that_finds_too_little_room(sim: Elastic) -> None:
+    sim.nodes.slots = 2
+    sim.world.settle()
+
+
+def that_loses_a_node_and_gets_it_back(sim: Elastic) -> None:
+    sim.until_pods_run()
+    sim.lose_room()
+    sim.until_attempt_runs(3)
+    sim.nodes.slots = 3
+    sim.world.settle()
+    # Attempts 1 and 2 find no room for three; attempt 4 does.
+    assert [reason for _, reason in sim.sizes] == ["NodeLost", "Shrunk", "Grown", "Completed"]
+    assert [workers for workers, _ in sim.sizes] == [3, 3, 2, 3]
+
+
+def that_pauses_while_it_grows(sim: Elastic) -> None:
+    sim.nodes.slots = 1
+    sim.until_attempt_runs(2)
+    sim.nodes.slots = 3
+    sim.until(lambda: sim.sizes[-1][1] == "Grown")
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.settle()
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+
+
+def that_grows_by_halves(sim: Elastic) -> None:
+    sim.nodes.slots = 1
+    sim.until_attempt_runs(2)
+    sim.nodes.slots = 2
+    sim.until_attempt_runs(3)
+    sim.nodes.slots = 3
+    sim.world.settle()
+    assert sim.sizes == [(3, "Shrunk"), (1, "Grown"), (2, "Grown"), (3, "Completed")]
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "little room": that_finds_too_little_room,
+    "lost node": that_loses_a_node_and_gets_it_back,
+    "pause": that_pauses_while_it_grows,
+    "by halves": that_grows_by_halves,
+}
+
+
+def play(name: str, crash_after: int | None = None, fates: tuple[str, ...] = ()) -> Elastic:
+    sim = Elastic(ELASTIC)
+    # Long enough for what is looked for twice, and short enough for many of these.
+    sim.trainer.total, sim.trainer.pause = 2 * (WAIT + PAUSE) + 10, 30
+    prepare(sim, crash_after, fates)
+    SCENARIOS[name](sim)
+    return sim
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_crash_after_any_write_changes_nothing(name: str) -> None:
+    assert_no_crash_changes_anything(partial(play, name))
+
+
+@pytest.mark.parametrize("fate", ["conflict", "error", "timeout"])
+@pytest.mark.parametrize("name", ["lost node", "pause"])
+def test_a_write_that_fails_is_made_good(name: str, fate: str) -> None:
+    assert_every_failed_write_is_made_good(partial(play, name), fate)
+
+
+def test_a_gang_that_shrinks_and_grows_writes_only_what_changes() -> None:
+    sim = play("lost node")
+    assert [words.replace("a-d9df7", "a") for words in sim.world.writes if not words.startswith("status")] == [
+        "apply Service a",
+        "apply Job a-1",
+        # What the lost node does not confirm.
+        "delete Job a-1",
+        "delete Pod a-1-1-0",
+        "apply Service a",
+        "apply Job a-2",
+        "patch Job a-2",
+        "apply Service a",
+        "apply Job a-3",
+        "apply Job a-3-room",
+        "patch Job a-3",
+        "delete Job a-3-room",
+        "apply Service a",
+        "apply Job a-4",
+        "move champion of titanic to 1",
+    ]
