@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from modelwright.api.goodput import HELD
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of, is_placeholder
 from modelwright.plan.failures import RESIZED
@@ -64,7 +65,11 @@ class Elastic(Simulation):
         self.world.controllers.append(self.nodes)
         self.trainer.total, self.trainer.pause = 120, 10
         self.world.movement = self.moved
-        self.world.invariants += [self.a_gang_is_as_large_as_it_says, self.placeholders_have_a_gang]
+        self.world.invariants += [
+            self.a_gang_is_as_large_as_it_says,
+            self.placeholders_have_a_gang,
+            self.workers_are_counted,
+        ]
 
     @property
     def most_restarts(self) -> int:
@@ -103,6 +108,15 @@ class Elastic(Simulation):
             assert job["spec"]["completions"] == job["spec"]["parallelism"] == int(str(told)) <= wished
             recorded = [entry for entry in self.status.get("attempts", ()) if entry["number"] == attempt_of(job)]
             assert all(entry["workers"] == int(str(told)) for entry in recorded), recorded
+
+    def workers_are_counted(self, world: World) -> None:
+        """No second of the book has fewer workers than may be, or more than are wished for."""
+        book = self.status.get("goodput", {})
+        for bucket, weighted in book.get("workerSeconds", {}).items():
+            seconds = book["seconds"][bucket]
+            assert weighted == 0 or seconds <= weighted <= WORKERS["replicas"] * seconds, book
+        held = sum(book.get("seconds", {}).get(bucket, 0) for bucket in HELD)
+        assert sum(book.get("workerSeconds", {}).values()) >= held, book
 
     def placeholders_have_a_gang(self, world: World) -> None:
         """Nothing looks for room for a job that is gone, has ended or stands still, beyond the time to see that."""

@@ -18,7 +18,10 @@ from modelwright.plan.conditions import State, Verdict
 from modelwright.plan.failures import RESIZED, Cause, Loss
 from modelwright.plan.lifecycle import Hold, Running, sooner
 from modelwright.plan.observed import PLACEHOLDER_LABEL, Observed
-from modelwright.plan.times import parse, seconds_between
+from modelwright.plan.times import seconds_between, stamp
+
+_SOON = 5.0
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -158,14 +161,15 @@ def _growing(step: Running, look: Look, size: int) -> Adjustment:
 
 def _patience(ready: Iterable[Object], look: Look) -> float:
     """Return for how many seconds more those that have room wait for those that have not."""
-    since = min(str(podstatus.condition(pod, "PodScheduled").get("lastTransitionTime")) for pod in ready)
-    return look.elastic.wait_seconds - (look.now - parse(since)).total_seconds()
+    scheduled = (podstatus.condition(pod, "PodScheduled").get("lastTransitionTime") for pod in ready)
+    since = min((str(time) for time in scheduled if time), default=stamp(look.now))
+    return look.elastic.wait_seconds - seconds_between(since, look.now)
 
 
 def _resized(step: Running, look: Look, cause: Cause, message: str, workers: int) -> Hold:
-    # The Job is ended by whoever looks next, and finds it told.
+    # The Job is ended by whoever looks next, which is as soon as this is written.
     verdict = Verdict(State.RECONCILING, cause, message)
-    return Hold(verdict, step.actions, 0.0, Loss(cause, message), workers)
+    return Hold(verdict, step.actions, _SOON, Loss(cause, message), workers)
 
 
 def _placed(pods: Iterable[Object]) -> int:

@@ -1,7 +1,7 @@
 """The placeholder of an elastic gang: pods that do nothing, where more of its workers would have to fit.
 
-It holds what it found for as long as the gang needs to come, and not longer: its pods end by themselves, so that an
-operator that is down costs nobody a node.
+It holds what it found for as long as the gang needs to come, and not longer: it ends by itself, so that an operator
+that is down costs nobody a node.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,8 @@ def name_of(owner: Object, attempt: int) -> str:
 
 def placeholder(spec: Gang, elastic: Elastic, pods: int, settings: Settings) -> Object:
     """Return the Job of so many pods; `spec` is the attempt that would have them too."""
-    made = gang.job(spec, settings)["spec"]["template"]
+    template = _template(gang.job(spec, settings)["spec"]["template"], str(spec.run.attempt), elastic)
+    (container,) = template["spec"]["containers"]
     body = {
         "completions": pods,
         "parallelism": pods,
@@ -42,8 +43,11 @@ def placeholder(spec: Gang, elastic: Elastic, pods: int, settings: Settings) -> 
         "backoffLimit": 0,
         # The first pod whose time is up takes the others with it: also those that have found no node yet.
         "successPolicy": {"rules": [{"succeededCount": 1}]},
+        # Nor may those hold a node for ever that have one and do not start.
+        "activeDeadlineSeconds": spec.run.training.failure_policy.startup_timeout_seconds
+        + int(container["command"][1]),
         "ttlSecondsAfterFinished": elastic.grow_after_seconds,
-        "template": _template(made, str(spec.run.attempt), elastic),
+        "template": template,
     }
     meta = metadata(spec.owner, name_of(spec.owner, spec.run.attempt), {PLACEHOLDER_LABEL: str(spec.run.attempt)})
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": body}
