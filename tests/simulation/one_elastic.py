@@ -133,7 +133,8 @@ class Elastic(Simulation):
         return {**others, "less room": self._less_room, "placeholder gone": self._remove_placeholder}
 
     def _less_room(self, world: World) -> Undo:
-        self.lose_room()
+        self.nodes.slots -= 1
+        self.trainer.fail("evicted", 1)
 
         def undo() -> None:
             self.nodes.slots += 1
