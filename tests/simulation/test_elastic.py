@@ -21,10 +21,20 @@ from tests.simulation.world import one_attempt_runs
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
-DEEDS = sorted({*Elastic().deeds()} - {"rival promoted"})
-
-
+DEEDS = sorted({*Elastic().deeds()} - {"rival promoted", "less room"})
+FREE = frozenset({"less room", "kill", "poke", "suspended", "placeholder gone"})
+"""What costs no more than the losses of room, of which there are fewer than restarts."""
 ROOM = st.lists(st.builds(Fault, st.integers(2, 60), st.just("less room"), st.integers(5, 80)), min_size=1, max_size=3)
+
+
+def assert_end(sim: Elastic, storm: Chaos) -> None:
+    """Check that a job ended as it had to, that nothing looks for room for it, and that nothing moves any more."""
+    ends = {("True", "Succeeded"), ("False", "RestartsExhausted"), ("False", "FailureRepeated")}
+    if {*storm.done} <= FREE:
+        ends = {("True", "Succeeded")}
+    assert sim.ready in ends | ({("False", "DataInvalid")} if FINAL in storm.done else set())
+    assert not [job for job in sim.placeholders if "deletionTimestamp" not in job["metadata"]]
+    sim.world.assert_steady()
 
 
 @PROFILE
@@ -37,15 +47,27 @@ def test_whatever_becomes_of_its_room_it_ends_as_it_must(room: list[Fault], othe
     storm.run(mix)
     note(f"writes: {sim.world.writes}")
     event(", ".join(sorted({str(reason) for _, reason in sim.sizes})))
-    status, reason = sim.ready or ("", "")
-    assert (status, reason) == ("True", "Succeeded") or (
-        reason in ("RestartsExhausted", "FailureRepeated") or (reason == "DataInvalid" and FINAL in storm.done)
-    )
-    if set(storm.done) <= {"less room", "kill", "poke", "suspended", "placeholder gone"}:
+    assert len(sim.world.writes) <= 30 + 20 * len(mix)
+    assert_end(sim, storm)
+    if {*storm.done} <= FREE:
         lost = storm.done.count("less room")
         assert sum(entry["count"] for entry in sim.status.get("failures", ())) <= lost, "only what was lost is charged"
-    assert not [job for job in sim.placeholders if "deletionTimestamp" not in job["metadata"]]
-    sim.world.assert_steady()
+
+
+KINDS = ("TrainingJob", "Job", "Pod", "Service")
+
+
+@PROFILE
+@given(ROOM, faults([*DEEDS, "kill", "poke", *(f"frozen {kind}" for kind in KINDS)], steps=100, most=5))
+def test_watches_that_lag_do_no_harm(room: list[Fault], others: list[Fault]) -> None:
+    sim = Elastic(slots=3)
+    sim.trainer.total = 60
+    lagging = {f"frozen {kind}": chaos.freeze(kind) for kind in KINDS}
+    storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds(), **lagging})
+    sim.world.invariants += [sim.the_end_is_final, sim.no_bucket_is_emptied]
+    storm.run([*room, *others])
+    note(f"writes: {sim.world.writes}")
+    assert_end(sim, storm)
 
 
 Scenario = Callable[[Elastic], None]
