@@ -64,9 +64,11 @@ class JobController:
             status["startTime"] = stamp(self.cluster.clock())
         if condition_time(job, "Suspended"):
             self._condition(job, "Suspended", "False")
-        if any("deletionTimestamp" in pod["metadata"] for pod in pods):
+        if any("deletionTimestamp" in pod["metadata"] and _alive(pod) for pod in pods):
             return
-        taken = {*status.get("completedIndexes", []), *(index_of(pod) for pod in pods)}
+        # What has failed and not failed the Job was ended by a suspension, and is replaced.
+        there = (index_of(pod) for pod in pods if pod["status"]["phase"] != "Failed")
+        taken = {*status.get("completedIndexes", []), *there}
         for index in range(job["spec"]["completions"]):
             if index not in taken:
                 self.cluster.create(self._pod(job, index))
