@@ -94,8 +94,9 @@ class Elastic(Simulation):
 
     def moved(self) -> object:
         """Return what changes while anybody works, reported or not."""
-        world = self.world
-        return world.cluster.version, len(world.writes), len(world.bucket.moves), sum(self.trainer.steps.values())
+        world, bucket = self.world, self.world.bucket
+        done = (len(bucket.documents), len(bucket.moves), sum(self.trainer.steps.values()))
+        return world.cluster.version, len(world.writes), *done
 
     def a_gang_is_as_large_as_it_says(self, world: World) -> None:
         """A Job has as many pods as its workers are told, and never fewer than the user allows."""
