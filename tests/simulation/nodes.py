@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from modelwright.plan.actions import Object
-from modelwright.plan.attempts import condition_time, finished
+from modelwright.plan.attempts import condition_time, finished, is_placeholder
 from modelwright.plan.podstatus import INDEX_ANNOTATION
 from modelwright.plan.queueing import QUEUE_LABEL
-from modelwright.plan.times import stamp
+from modelwright.plan.times import seconds_between, stamp
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of
 
 POD_CREATED = "Pending"
+_ENDS = ("Complete", "Failed")
 
 
 class Controller(Protocol):
@@ -34,6 +35,8 @@ class JobController:
         for job in self.cluster.of_kind("Job"):
             if not finished(job) and "deletionTimestamp" not in job["metadata"]:
                 self._sync(self.cluster.get(key_of(job)) or job)
+            elif finished(job) and self._is_outlived(job):
+                self.cluster.delete(ref_of(job))
         for pod in self.cluster.of_kind("Pod"):
             if "finalizers" in pod["metadata"] and (not _alive(pod) or self._is_forsaken(pod)):
                 released = {name: value for name, value in pod["metadata"].items() if name != "finalizers"}
@@ -43,7 +46,7 @@ class JobController:
         pods = pods_of(self.cluster, job)
         if self._succeeded(job, pods):
             self._end(job, pods, "SuccessCriteriaMet", "Complete")
-        elif any(pod["status"]["phase"] == "Failed" and pod["metadata"]["uid"] not in self.suspended for pod in pods):
+        elif self._failed(job, pods):
             self._end(job, pods, "FailureTarget", "Failed")
         elif job["spec"].get("suspend"):
             alive = [pod for pod in pods if _alive(pod)]
@@ -61,9 +64,11 @@ class JobController:
             status["startTime"] = stamp(self.cluster.clock())
         if condition_time(job, "Suspended"):
             self._condition(job, "Suspended", "False")
-        if any("deletionTimestamp" in pod["metadata"] for pod in pods):
+        if any("deletionTimestamp" in pod["metadata"] and _alive(pod) for pod in pods):
             return
-        taken = {*status.get("completedIndexes", []), *(index_of(pod) for pod in pods)}
+        # What has failed and not failed the Job was ended by a suspension, and is replaced.
+        there = (index_of(pod) for pod in pods if pod["status"]["phase"] != "Failed")
+        taken = {*status.get("completedIndexes", []), *there}
         for index in range(job["spec"]["completions"]):
             if index not in taken:
                 self.cluster.create(self._pod(job, index))
@@ -111,7 +116,25 @@ class JobController:
             job["status"]["completedIndexes"] = sorted(done)
         if condition_time(job, "SuccessCriteriaMet"):
             return True
-        return 0 in done if "successPolicy" in job["spec"] else len(done) == job["spec"]["completions"]
+        (rule,) = job["spec"].get("successPolicy", {}).get("rules", [{}])
+        if "succeededIndexes" in rule:
+            return 0 in done
+        return len(done) >= rule.get("succeededCount", job["spec"]["completions"])
+
+    def _failed(self, job: Object, pods: list[Object]) -> bool:
+        if condition_time(job, "FailureTarget") or self._is_late(job):
+            return True
+        return any(pod["status"]["phase"] == "Failed" and pod["metadata"]["uid"] not in self.suspended for pod in pods)
+
+    def _is_late(self, job: Object) -> bool:
+        started, limit = job.get("status", {}).get("startTime"), job["spec"].get("activeDeadlineSeconds")
+        if limit is None or not started or job["spec"].get("suspend"):
+            return False
+        return seconds_between(started, self.cluster.clock()) >= limit
+
+    def _is_outlived(self, job: Object) -> bool:
+        ttl, ended = job["spec"].get("ttlSecondsAfterFinished"), [condition_time(job, kind) for kind in _ENDS]
+        return ttl is not None and any(end and seconds_between(end, self.cluster.clock()) >= ttl for end in ended)
 
     def _is_forsaken(self, pod: Object) -> bool:
         """Tell whether the pod's Job is gone or going: only then does it let go of a pod that nobody saw end."""
@@ -213,7 +236,8 @@ def complete_gangs(kubelets: Kubelets, owner: str) -> list[tuple[Object, list[Ob
     """Return the Jobs of a kind of owner that have not ended and whose pods all run, each with its pods by index."""
     found = []
     for job in kubelets.cluster.of_kind("Job"):
-        if not finished(job) and owner in [entry["kind"] for entry in job["metadata"].get("ownerReferences", ())]:
+        owners = [entry["kind"] for entry in job["metadata"].get("ownerReferences", ())]
+        if not finished(job) and owner in owners and not is_placeholder(job):
             pods = [pod for pod in pods_of(kubelets.cluster, job) if pod["status"]["phase"] == "Running"]
             pods = [pod for pod in pods if pod["metadata"]["uid"] not in kubelets.lost]
             if len(pods) == job["spec"]["completions"]:

@@ -16,7 +16,6 @@ from tests.simulation.nodes import complete_gangs, finish
 from tests.simulation.world import World
 
 STEPS = 4
-"""Rounds that a training takes."""
 FAILURES: dict[str, dict[str, Any]] = {
     "exit": {"code": 1, "message": "Traceback\nValueError: no"},
     "killed": {"code": 137},
@@ -56,6 +55,12 @@ class Trainer:
     reports_lost: bool = False
     dies_after_result: bool = False
     """The next worker to finish dies when rank 0 has left its result."""
+    total: int = STEPS
+    """Rounds that a training takes."""
+    pause: int = 1
+    """Rounds from one report to the next, the first and the last one aside."""
+    tells_eta: bool = False
+    """Reports say how many rounds are left, as seconds."""
     preempted: int = 0
     """How often a pod had to make room."""
     steps: dict[str, int] = field(default_factory=dict)
@@ -109,7 +114,7 @@ class Trainer:
         resumed = self.resumed.setdefault(job["metadata"]["uid"], self.steps.get(run.uid))
         step = self.steps.get(run.uid, 0) + 1
         life = self.lives.setdefault(pods[0]["metadata"]["uid"], Life(stamp(self.world.now)))
-        if step < STEPS:
+        if step < self.total:
             self.steps[run.uid] = step
             life.steps += 1
             self._report(run, step, resumed, life)
@@ -130,16 +135,21 @@ class Trainer:
             finish(self.world.cluster, pod)
 
     def _report(self, run: Run, step: int, resumed: int | None, life: Life) -> None:
-        if self.reports_lost:
+        if self.reports_lost or (step % self.pause and life.steps > 1 and step < self.total - 1):
             return
         at = stamp(self.world.now)
         uri = f"{run.storage.uri}/runs/{run.namespace}/{run.uid}/checkpoints/{step}/"
         report = TrainingReport(
             attempt=run.attempt,
-            progress=Progress(step=step, total_steps=STEPS, loss=1.0 / step),
+            progress=Progress(
+                step=step,
+                total_steps=self.total,
+                loss=1.0 / step,
+                eta_seconds=self.total - step if self.tells_eta else None,
+            ),
             checkpoint=CheckpointStatus(step=step, uri=uri, time=at),
             resumed_from_step=resumed,
-            stage="Evaluating" if step == STEPS - 1 else "Training",
+            stage="Evaluating" if step == self.total - 1 else "Training",
             spent=life.spent(),
         )
         self.world.operator.report(run.uid, report)

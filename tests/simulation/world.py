@@ -12,7 +12,7 @@ from typing import Any
 from modelwright.api.common import Storage
 from modelwright.api.schema import API_VERSION
 from modelwright.plan.actions import Object
-from modelwright.plan.attempts import attempt_of, finished
+from modelwright.plan.attempts import attempt_of, finished, is_placeholder
 from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.pods import CREDENTIALS
 from modelwright.plan.podstatus import alive
@@ -191,6 +191,8 @@ def one_attempt_runs(world: World) -> None:
 def _only_one(children: list[Object]) -> None:
     live: dict[str, set[int]] = {}
     for child in children:
+        if is_placeholder(child):
+            continue
         live.setdefault(child["metadata"]["labels"][OWNER_UID_LABEL], set()).add(attempt_of(child))
     assert all(len(attempts) == 1 for attempts in live.values()), live
 

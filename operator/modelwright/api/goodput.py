@@ -113,6 +113,8 @@ class Goodput(ApiModel):
     """By bucket."""
     suspended_seconds: Count = 0
     """The time that the job was suspended. It is in no bucket."""
+    worker_seconds: BucketSeconds | None = None
+    """Of an elastic gang: the seconds while all of it had its nodes, times the workers that it had then."""
     accelerator_hours: AcceleratorHours | None = None
     """GPUs and the like times hours; unset where the pods have none."""
     as_of: Timestamp

@@ -63,6 +63,7 @@ TRAINING_JOB = Kind(
         Column("Of", ".status.progress.totalSteps", "integer"),
         Column("Loss", ".status.progress.loss", "number", wide=True),
         Column("Goodput", ".status.goodput.share", "number", wide=True),
+        Column("Workers", ".status.workers", "integer", wide=True),
         Column("Restarts", ".status.restarts", "integer"),
         Column("Model", ".status.model.name"),
         Column("Version", ".status.model.version", "integer"),

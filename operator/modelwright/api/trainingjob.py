@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from modelwright.api.checkpoint import Checkpoint, Resume, StartedFrom
 from modelwright.api.common import EnvVar, Status, Storage
+from modelwright.api.elastic import Elastic
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
 from modelwright.api.goodput import Goodput
 from modelwright.api.hang import Hang
@@ -45,6 +46,8 @@ class Workers(GangPods):
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """How many pods train together."""
+    elastic: Elastic | None = None
+    """Go on with fewer pods than replicas where there is no room for all, and grow back. Unset: all of them or none."""
     command: Annotated[tuple[Annotated[str, Field(max_length=32768)], ...], Field(max_length=256)] = ()
     """Your own program instead of a recipe. PyTorch runs it under torchrun in every pod; Ray runs it in the head
     pod."""
@@ -191,6 +194,14 @@ class TrainingJobSpec(ApiModel):
                 "failurePolicy.processRestarts is for torchrun: Ray starts its actors again by options of its own",
             ),
             rule(
+                "!has(self.workers.elastic) || self.workers.elastic.min < self.workers.replicas",
+                "workers.elastic.min must be below workers.replicas, the number that is wished for",
+            ),
+            rule(
+                "self.framework == 'PyTorch' || !has(self.workers.elastic)",
+                "workers.elastic is for PyTorch: Ray has its own ways to go on without a node",
+            ),
+            rule(
                 f"{_NOT_TABULAR} || !has(self.evaluation.thresholds) || self.evaluation.thresholds.all(threshold,"
                 f" (threshold.metric in {list(REGRESSION_METRICS)}) == (self.recipe.tabular.task == 'Regression'))",
                 f"evaluation.thresholds has a metric of another task: {_METRICS_BY_TASK}",
@@ -306,6 +317,8 @@ class Attempt(ApiModel):
     """From 1."""
     start_time: Timestamp
     """When its pods were asked for."""
+    workers: Count | None = None
+    """How many workers it had."""
     end_time: Timestamp | None = None
     """When it ended."""
     reason: str | None = None
@@ -403,6 +416,9 @@ class TrainingJobStatus(Status):
     """The number of the current or last attempt, from 1."""
     restarts: int | None = None
     """New attempts after the first."""
+    workers: Count | None = None
+    """How many workers the gang has, or gets with the next attempt where it has just Shrunk or Grown. The number that
+    is wished for is spec.workers.replicas."""
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=10)] = ()
     """The newest ten."""
     failures: Annotated[

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from modelwright.api.goodput import HELD, BucketSeconds
+from modelwright.api.goodput import BucketSeconds
 from modelwright.kube.clock import utc_now
 from modelwright.kube.objects import Objects
 from modelwright.plan.actions import Object
-from modelwright.plan.goodput import accelerators_of
+from modelwright.plan.goodput import accelerator_seconds_of
 from modelwright.plan.times import is_stamp, parse
 
 LINGER = timedelta(hours=1)
@@ -75,8 +75,7 @@ def _add(
     for bucket in _BUCKETS:
         # Zeros too: what a series first shows, increase() does not count.
         seconds.add_metric((*place, bucket), float(spent.get(bucket, 0)))
-    count = accelerators_of(job["spec"].get("workers") or {})
-    for bucket in HELD if count else ():
-        accelerator_seconds.add_metric((*place, bucket), float(count * spent.get(bucket, 0)))
+    for bucket, held in accelerator_seconds_of(job["spec"].get("workers") or {}, goodput).items():
+        accelerator_seconds.add_metric((*place, bucket), float(held))
     if (share := goodput.get("share")) is not None:
         ratio.add_metric(place, float(share))

@@ -9,7 +9,7 @@ from typing import Protocol
 from modelwright.api.failurepolicy import FailureRule
 from modelwright.plan.actions import Delete, Object, Ref
 from modelwright.plan.gang import job_name
-from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, Observed
+from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, PLACEHOLDER_LABEL, Observed
 from modelwright.plan.questions import Question, ReadLive, Unavailable
 from modelwright.plan.times import parse, seconds_between, stamp
 
@@ -67,6 +67,10 @@ class View:
         """The pods of the newest attempt."""
         return tuple(pod for pod in self.pods if attempt_of(pod) == self.number)
 
+    def workers(self, wished: int) -> int:
+        """Return how many pods the newest attempt has; as many as are wished for where its Job does not tell."""
+        return workers_of(self.job, wished)
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -101,7 +105,7 @@ def look(
     second gang beside the first.
     """
     owner = observed.object
-    jobs = {attempt_of(job): job for job in observed.child("Job")}
+    jobs = {attempt_of(job): job for job in observed.child("Job") if not is_placeholder(job)}
     number = max(recorded or 0, *jobs, 0)
     if number and number not in jobs:
         question = ReadLive("Job", owner["metadata"]["namespace"], job_name(owner, number))
@@ -110,7 +114,7 @@ def look(
             return answer
         if isinstance(answer, dict) and _owned(answer, owner):
             jobs[number] = answer
-    return View(number, jobs, observed.child("Pod"), rules)
+    return View(number, jobs, tuple(pod for pod in observed.child("Pod") if not is_placeholder(pod)), rules)
 
 
 def outdated(observed: Observed, number: int) -> bool | Question | Unavailable:
@@ -190,6 +194,16 @@ def attempt_of(child: Object) -> int:
     """Return the attempt that a child belongs to; 0 where it does not say."""
     text = (child["metadata"].get("labels") or {}).get(ATTEMPT_LABEL, "")
     return int(text) if text.isdecimal() else 0
+
+
+def workers_of(job: Object | None, wished: int) -> int:
+    """Return how many pods a Job has; as many as are wished for where it does not tell."""
+    return wished if job is None else int(job["spec"].get("completions", wished))
+
+
+def is_placeholder(child: Object) -> bool:
+    """Tell whether a child belongs to no attempt, and only looks for room for one."""
+    return PLACEHOLDER_LABEL in (child["metadata"].get("labels") or {})
 
 
 def ref(target: Object, api_version: str, kind: str) -> Ref:

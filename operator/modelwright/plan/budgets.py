@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy, FailureRule
 from modelwright.api.trainingjob import Attempt, FailureCount
 from modelwright.plan.conditions import Reason
-from modelwright.plan.failures import Loss
+from modelwright.plan.failures import RESIZED, Loss
 
 MOST_NODES = 100
 """So many nodes are kept away from; older ones are tried again."""
@@ -103,9 +103,11 @@ def repeated_at(attempts: Sequence[Attempt]) -> int | None:
 
     Where the step is not known, nothing is concluded: a program that does not report may have got further.
     """
-    if len(attempts) < 2:
+    # One that was ended for the sake of another number of workers tells nothing of the error.
+    lost = [entry for entry in attempts if entry.reason not in RESIZED]
+    if len(lost) < 2:
         return None
-    first, second = attempts[-2:]
+    first, second = lost[-2:]
     same = (first.failure_class, first.reason, first.last_step) == (
         second.failure_class,
         second.reason,

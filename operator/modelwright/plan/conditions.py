@@ -23,6 +23,8 @@ class Reason(StrEnum):
     TRAINING = "Training"
     EVALUATING = "Evaluating"
     RESTARTING = "Restarting"
+    SHRUNK = "Shrunk"
+    GROWN = "Grown"
     SEARCHING = "Searching"
     DEPLOYING = "Deploying"
     ROLLING_OUT = "RollingOut"

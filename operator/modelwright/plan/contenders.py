@@ -6,23 +6,28 @@ from modelwright.api.schema import ApiModel
 from modelwright.api.trainingjob import TrainingJobSpec
 from modelwright.api.tuningsweep import TuningSweepSpec
 from modelwright.plan.actions import Object
-from modelwright.plan.attempts import JobState, finished, state_of
+from modelwright.plan.attempts import JobState, finished, is_placeholder, state_of
 from modelwright.plan.conditions import Reason
 from modelwright.plan.queueing import queue_labels
 from modelwright.plan.quotas import Contender
 from modelwright.plan.requests import of_job
 
 _SPECS: dict[str, type[ApiModel]] = {"TrainingJob": TrainingJobSpec, "TuningSweep": TuningSweepSpec}
-_GOES_ON = frozenset({Reason.STARTING, Reason.TRAINING, Reason.EVALUATING, Reason.SEARCHING, Reason.RESTARTING})
+_GOES_ON = frozenset(
+    {Reason.STARTING, Reason.TRAINING, Reason.EVALUATING, Reason.SEARCHING, Reason.RESTARTING}
+    | {Reason.SHRUNK, Reason.GROWN}
+)
 """What is said of a job whose attempt has just failed, and until the next one begins."""
 
 
 def contender(job: Object, owner: Object | None) -> Contender | None:
     """Return the gang of a Job as the quotas see it; None: it has ended, is Kueue's, or is held and not to start.
 
-    What runs has its room, whatever has become of its owner since. What has failed keeps it for the next attempt.
+    What runs has its room, whatever has become of its owner since. What has failed keeps it for the next attempt. An
+    elastic gang keeps the room for all of its workers, so that nobody has to decide anew when it grows; its placeholder
+    looks for nodes within that room, and is no gang of its own.
     """
-    if queue_labels(job):
+    if queue_labels(job) or is_placeholder(job):
         return None
     meta, held = job["metadata"], bool(job["spec"].get("suspend"))
     if finished(job):
@@ -34,7 +39,13 @@ def contender(job: Object, owner: Object | None) -> Contender | None:
     if owner is None:
         return Contender(meta["uid"], meta["namespace"], of_job(job), not held)
     priority, created = int(owner["spec"].get("priority") or 0), str(owner["metadata"]["creationTimestamp"])
-    return Contender(meta["uid"], meta["namespace"], of_job(job), not held, priority, created)
+    demand = of_job(job, at_least=_wished(owner))
+    return Contender(meta["uid"], meta["namespace"], demand, not held, priority, created)
+
+
+def _wished(owner: Object) -> int:
+    workers = owner["spec"].get("workers") or {}
+    return int(workers.get("replicas") or 1) if workers.get("elastic") else 1
 
 
 def _is_restarting(owner: Object | None) -> bool:

@@ -12,6 +12,7 @@ _QUIET = frozenset({Reason.TRAINING, Reason.SEARCHING, Reason.WATCHING, Reason.D
 _WARNINGS = frozenset(
     {
         Reason.RESTARTING,
+        Reason.SHRUNK,
         Reason.UNSCHEDULABLE,
         Reason.IMAGE_PULL_FAILED,
         Reason.CONTAINER_CONFIG_INVALID,

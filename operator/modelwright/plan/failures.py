@@ -35,6 +35,12 @@ class Cause(StrEnum):
     NODES_EXCLUDED = "NodesExcluded"
     HANG = HANG
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    SHRUNK = "Shrunk"
+    GROWN = "Grown"
+
+
+RESIZED = frozenset({Cause.SHRUNK, Cause.GROWN})
+"""The operator ended the attempt, so that the next one has another number of workers: no failure, and nobody pays."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ _OUTSIDE = (
     Cause.NODES_EXCLUDED,
 )
 _RANKS: Mapping[str, int] = {
+    # What pods that were asked to leave do after that is no root.
+    **dict.fromkeys(RESIZED, 0),
     **dict.fromkeys(_OUTSIDE, 1),
     Cause.OUT_OF_MEMORY: 2,
     Cause.WORKER_FAILED: 4,
@@ -195,7 +203,8 @@ def _told(pod: Object, said: Failure) -> Loss:
         # Of a program that tells its own error in its own words.
         default = FailureClass.OUT_OF_MEMORY
     return Loss(
-        said.reason,
+        # What only the operator can say, and nobody pays for, is not for a program to say.
+        Cause.WORKER_FAILED if said.reason in RESIZED else said.reason,
         f"{who(pod)}: {said.message}",
         said.failure_class or default,
         retryable=said.retryable,

@@ -25,7 +25,7 @@ _SHARED_MEMORY = "shared-memory"
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
 # An Indexed Job names its pods' hosts `<job>-<index>`, and a host name has 63 characters.
-_JOB_NAME_LIMIT = 63 - len("-999")
+JOB_NAME_LIMIT = 63 - len("-999")
 
 
 class Launcher(StrEnum):
@@ -64,7 +64,7 @@ def service_name(owner: Object) -> str:
 
 def job_name(owner: Object, attempt: int) -> str:
     """Return the name of the Job of one attempt."""
-    return child_name(owner["metadata"]["name"], f"{_life(owner)}-{attempt}", _JOB_NAME_LIMIT)
+    return child_name(owner["metadata"]["name"], f"{_life(owner)}-{attempt}", JOB_NAME_LIMIT)
 
 
 def token_secret_name(owner: Object) -> str:

@@ -5,10 +5,11 @@ continued from any status that was ever written is whole: a lost report or an op
 time. The book is brought up when something else in the status changes; time alone is no reason to write.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from modelwright.api.goodput import AcceleratorHours, Bucket, BucketSeconds, Counted, Goodput, Spent
+from modelwright.api.goodput import HELD, AcceleratorHours, Bucket, BucketSeconds, Counted, Goodput, Spent
 from modelwright.api.processes import accelerators
 from modelwright.api.run import TrainingReport
 from modelwright.api.trainingjob import TrainingJobStatus, Workers
@@ -51,7 +52,7 @@ def kept(look: Look) -> Goodput | None:
     book = _opened(look)
     completion = look.after.completion_time
     now = max(book.at, _seconds(completion) if completion else _epoch(look.now))
-    for turn in turns(look.view, look.after.attempts, look.workers.replicas):
+    for turn in turns(look.view, look.after.attempts, look.view.workers(look.workers.replicas)):
         if book.at < turn.at <= now:
             book.turn(turn)
     current = _standing(look, book)
@@ -59,12 +60,23 @@ def kept(look: Look) -> Goodput | None:
         book.turn(Turn(now, look.after.attempt or 0, current))
     else:
         book.account(now)
-    return _written(book, look.workers.document(), ended=completion is not None)
+    return _written(book, look.workers, ended=completion is not None)
 
 
 def accelerators_of(workers: Object) -> int:
-    """Return how many GPUs and the like a gang holds; `workers` as in a spec, in their JSON form."""
+    """Return how many GPUs and the like a whole gang holds; `workers` as in a spec, in their JSON form."""
     return int(workers.get("replicas", 1)) * accelerators(worker_limits(workers))
+
+
+def accelerator_seconds_of(workers: Object, book: Object) -> dict[str, int]:
+    """Return the seconds by bucket times the GPUs and the like that the gang held; empty where it has none.
+
+    `workers` as in a spec and `book` as in a status, in their JSON forms.
+    """
+    weighted = book.get("workerSeconds")
+    count = accelerators_of(workers) if weighted is None else accelerators(worker_limits(workers))
+    counted = book.get("seconds") or {} if weighted is None else weighted
+    return {bucket: count * int(counted.get(bucket, 0)) for bucket in HELD} if count else {}
 
 
 @dataclass
@@ -80,7 +92,10 @@ class _Book:
     """When the containers of the newest attempt ran, where that is known."""
     pods: bool
     """Whether pods of it are there to tell."""
+    sizes: Mapping[int, int]
+    """How many workers each attempt of an elastic gang has; empty where that is the same for all."""
     seconds: dict[Bucket, int] = field(default_factory=dict)
+    worker_seconds: dict[Bucket, int] = field(default_factory=dict)
     furthest: int = 0
     counted: Counted | None = None
 
@@ -137,6 +152,9 @@ class _Book:
 
     def _add(self, bucket: Bucket, amount: int) -> None:
         self.seconds[bucket] = self.seconds.get(bucket, 0) + amount
+        if bucket in HELD and self.attempt in self.sizes:
+            weighted = amount * self.sizes[self.attempt]
+            self.worker_seconds[bucket] = self.worker_seconds.get(bucket, 0) + weighted
         self.at += amount
 
 
@@ -154,11 +172,14 @@ def _opened(look: Look) -> _Book:
         report=report if isinstance(report, TrainingReport) else None,
         pods_ran_at=ran_at(pods),
         pods=bool(pods),
+        sizes=_sizes(look),
     )
     if known is not None:
         book.at, book.current = _seconds(known.as_of), known.current or Bucket.OTHER
         book.seconds = {bucket: getattr(known.seconds, bucket) for bucket in Bucket if bucket is not Bucket.SUSPENDED}
         book.seconds[Bucket.SUSPENDED] = known.suspended_seconds
+        if known.worker_seconds is not None:
+            book.worker_seconds = {bucket: getattr(known.worker_seconds, bucket) for bucket in HELD}
         book.counted = known.counted
         book.furthest = known.furthest_step
     reached = [entry.last_step or 0 for entry in look.after.attempts if entry.number < attempt]
@@ -166,16 +187,26 @@ def _opened(look: Look) -> _Book:
     return book
 
 
-def _written(book: _Book, workers: Object, *, ended: bool) -> Goodput:
+def _sizes(look: Look) -> dict[int, int]:
+    if look.workers.elastic is None:
+        return {}
+    wished = look.workers.replicas
+    return {entry.number: entry.workers or wished for entry in look.after.attempts}
+
+
+def _written(book: _Book, workers: Workers, *, ended: bool) -> Goodput:
     seconds = BucketSeconds.model_validate(book.seconds)
-    count = accelerators_of(workers)
+    each = None if workers.elastic is None else BucketSeconds.model_validate(book.worker_seconds)
+    count = accelerators_of(workers.document()) if each is None else accelerators(worker_limits(workers.document()))
+    paid = each or seconds
     hours = AcceleratorHours(
-        total=round(count * seconds.held / _HOUR, 3), productive=round(count * seconds.training / _HOUR, 3)
+        total=round(count * paid.held / _HOUR, 3), productive=round(count * paid.training / _HOUR, 3)
     )
     return Goodput(
         share=round(seconds.training / seconds.total, 3) if book.counted is not None and seconds.total else None,
         seconds=seconds,
         suspended_seconds=book.seconds.get(Bucket.SUSPENDED, 0),
+        worker_seconds=each,
         accelerator_hours=hours if count else None,
         as_of=stamp(datetime.fromtimestamp(book.at, UTC)),
         current=None if ended else book.current,
@@ -199,7 +230,7 @@ def _standing(look: Look, book: _Book | None = None) -> Bucket:
     if book is not None and book.attempt == view.number and book.current in _ON_NODES:
         # A pod that is gone from view does not put the others off their nodes.
         return book.current
-    placed = placed_at(present(view.attempt_pods), look.workers.replicas)
+    placed = placed_at(present(view.attempt_pods), view.workers(look.workers.replicas))
     return Bucket.QUEUED if placed is None else Bucket.STARTING
 
 

@@ -11,7 +11,7 @@ from modelwright.api.run import TrainingReport
 from modelwright.api.trainingjob import Attempt, TrainingJobStatus
 from modelwright.plan import budgets
 from modelwright.plan.attempts import JobState, View, ended_at, started_at, state_of
-from modelwright.plan.failures import Cause, Loss, likelier
+from modelwright.plan.failures import RESIZED, Cause, Loss, likelier
 from modelwright.plan.lifecycle import loss_of
 from modelwright.plan.observed import LOGS_ANNOTATION
 from modelwright.plan.times import stamp
@@ -30,7 +30,12 @@ def brought_up(
     """
     known = {entry.number for entry in before.attempts}
     fresh = [
-        Attempt(number=number, start_time=started, logs=(job["metadata"].get("annotations") or {}).get(LOGS_ANNOTATION))
+        Attempt(
+            number=number,
+            start_time=started,
+            workers=job["spec"].get("completions"),
+            logs=(job["metadata"].get("annotations") or {}).get(LOGS_ANNOTATION),
+        )
         for number, job in view.jobs.items()
         if number not in known and (started := started_at(job)) is not None
     ]
@@ -45,9 +50,11 @@ def brought_up(
     return status
 
 
-def begun(entries: Iterable[Attempt], number: int, at: str, logs: str | None) -> tuple[Attempt, ...]:
-    """Return the attempts with one that begins now, and keeps its logs there."""
-    fresh = Attempt(number=number, start_time=at, logs=logs)
+def begun(
+    entries: Iterable[Attempt], number: int, at: str, logs: str | None, workers: int | None = None
+) -> tuple[Attempt, ...]:
+    """Return the attempts with one that begins now, with so many workers, and keeps its logs there."""
+    fresh = Attempt(number=number, start_time=at, workers=workers, logs=logs)
     return _newest((*(entry for entry in entries if entry.number != number), fresh))
 
 
@@ -61,14 +68,20 @@ def with_report(status: TrainingJobStatus, report: object, number: int) -> Train
         progress = progress.model_copy(update={"loss": None})
     return status.model_copy(
         update={
-            "attempts": tuple(_told(entry, report) for entry in status.attempts),
+            "attempts": tuple(_told(entry, report, _before(status.attempts, number)) for entry in status.attempts),
             "progress": progress or status.progress,
             "checkpoint": report.checkpoint or status.checkpoint,
         }
     )
 
 
-def _told(entry: Attempt, report: TrainingReport) -> Attempt:
+def _before(entries: Iterable[Attempt], number: int) -> int | None:
+    """Return the attempt whose work another one goes on with: one that only looked for room has done none."""
+    worked = [entry.number for entry in entries if entry.reason != Cause.SHRUNK or entry.last_step is not None]
+    return max((known for known in worked if known < number), default=None)
+
+
+def _told(entry: Attempt, report: TrainingReport, before: int | None) -> Attempt:
     """Return an attempt with what a report says of it, or of what its successor has to do again."""
     if entry.number == report.attempt:
         # What ended the attempt may have named a later step than the last report does.
@@ -80,7 +93,7 @@ def _told(entry: Attempt, report: TrainingReport) -> Attempt:
             # Where its processes started again is not where it began.
             resumed = {}
         return entry.model_copy(update={**steps, **resumed, **again})
-    if entry.number == report.attempt - 1 and entry.last_step is not None and report.progress is not None:
+    if entry.number == before and entry.last_step is not None and report.progress is not None:
         if report.restarts and entry.lost_steps is not None:
             return entry
         return entry.model_copy(update={"lost_steps": max(0, entry.last_step - (report.resumed_from_step or 0))})
@@ -151,9 +164,9 @@ def _closed(
     status = noted(status, entry.number, loss_of(replace(view, number=entry.number)), view.rules)
     (entry,) = (other for other in status.attempts if other.number == entry.number)
     over = entry.model_copy(update={"end_time": ended_at(job, now)})
-    kind = entry.failure_class or FailureClass.INFRASTRUCTURE
+    charged = () if entry.reason in RESIZED else (entry.failure_class or FailureClass.INFRASTRUCTURE,)
     return status.model_copy(
-        update={"attempts": _with(status.attempts, over), "failures": budgets.counted(status.failures, [kind])}
+        update={"attempts": _with(status.attempts, over), "failures": budgets.counted(status.failures, charged)}
     )
 
 
@@ -161,7 +174,7 @@ def _words(entry: Attempt, loss: Loss) -> dict[str, Any]:
     return {
         "reason": str(loss.reason),
         "message": loss.message[:_LONGEST],
-        "failure_class": loss.failure_class,
+        "failure_class": None if loss.reason in RESIZED else loss.failure_class,
         "final": None if loss.retryable else True,
         "node": loss.node,
         "last_step": entry.last_step if loss.step is None else loss.step,

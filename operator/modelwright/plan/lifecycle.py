@@ -1,6 +1,6 @@
 """What happens to a gang next: start it, hold it, let it run, start it again, or give up. For training and tuning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -22,7 +22,7 @@ from modelwright.plan.attempts import (
 from modelwright.plan.budgets import Budget, exhausted, ruled
 from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.exclusion import cornered
-from modelwright.plan.failures import Cause, Loss, classify
+from modelwright.plan.failures import RESIZED, Cause, Loss, classify
 from modelwright.plan.podstatus import alive, failed
 from modelwright.plan.queueing import Queue
 from modelwright.plan.startup import timeout
@@ -73,6 +73,8 @@ class Hold:
     wake_after: float | None = None
     lost: Loss | None = None
     """Why the attempt is given up, where that may not be seen again."""
+    workers: int | None = None
+    """How many workers the next attempt gets, where that is why."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,13 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
         return _suspended(*others, Delete(target, "Foreground"))
     if rules.suspend:
         return _suspended(*others, *(() if held else (Patch(target, {"spec": {"suspend": True}}),)))
-    if held and rules.queue:
+    resized = recorded if recorded is not None and recorded.reason in RESIZED else None
+    if held and rules.queue and not resized:
         return Hold(rules.queue.verdict, (*others, *_relabelled(job, rules.queue)))
     stuck, wake = _stuck(view, now)
-    if stuck:
-        # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
-        loss = ruled(_unanswered(view, stuck[0].ref.name), view.rules)
-        return Hold(_restarting(view, loss), (*others, Delete(target), *stuck), wake, loss)
+    if stuck or resized:
+        ending = _ending(view, job, stuck, resized)
+        return replace(ending, actions=(*others, *ending.actions), wake_after=wake)
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
         return Hold(_restarting(view, loss), (*others, *_hurried(view, loss)), wake, loss)
@@ -167,9 +169,9 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
         loss = ruled(late, view.rules)
         return Hold(_restarting(view, loss), (*others, Delete(target, "Foreground")), wake, loss)
     if due is not None:
-        wake = _sooner(wake, due)
+        wake = sooner(wake, due)
     if rules.active_deadline_seconds is not None:
-        wake = _sooner(wake, rules.active_deadline_seconds - clock.active(now))
+        wake = sooner(wake, rules.active_deadline_seconds - clock.active(now))
     if not held and any(failed(pod) for pod in view.attempt_pods):
         # Whether it counts is for the Job controller to say: a suspension, and the end of Ray's driver, leave some too.
         return Hold(None, others, wake)
@@ -183,6 +185,26 @@ def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
     if queue.labels.items() <= labels.items():
         return ()
     return (Patch(ref(job, "batch/v1", "Job"), {"metadata": {"labels": dict(queue.labels)}}),)
+
+
+def _ending(view: View, job: Object, stuck: tuple[Delete, ...], resized: Loss | None) -> Hold:
+    """End an attempt with a pod whose node does not answer, or one that is to have another number of workers.
+
+    The latter has been told, and is carried out whatever becomes of the pods meanwhile.
+    """
+    target = ref(job, "batch/v1", "Job")
+    if stuck or resized is None:
+        # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
+        loss = resized or ruled(_unanswered(view, stuck[0].ref.name), view.rules)
+        return Hold(_restarting(view, loss), (Delete(target), *stuck), lost=loss)
+    verdict = _restarting(view, resized)
+    if view.state is JobState.HELD:
+        # It has no pods, and a Job that is suspended does not end.
+        return Hold(verdict, (Delete(target, "Foreground"),))
+    if job["spec"].get("activeDeadlineSeconds") is not None:
+        return Hold(verdict)
+    # It fails, so its pods are asked to leave, and it keeps its place in a quota.
+    return Hold(verdict, (Patch(target, {"spec": {"activeDeadlineSeconds": 1}}),))
 
 
 def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
@@ -200,7 +222,7 @@ def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tup
         return recorded, None
     late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
     stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
-    return late or stuck, due if then is None else _sooner(due, then)
+    return late or stuck, due if then is None else sooner(due, then)
 
 
 def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:
@@ -214,6 +236,8 @@ def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | Non
     known = recorded is not None and recorded.reason != Cause.POD_DELETED
     if not seen and not known and now < ended + timedelta(seconds=SETTLE):
         return Hold(None, wake_after=SETTLE)
+    if loss.reason in RESIZED:
+        return _retry(view, rules, loss, now, not_before=ended)
     # Preemptions are not counted, so they do not lengthen the wait of others either.
     earlier = min(max(rules.budget.spent - 1, 0), 20)
     wait = min(rules.backoff_seconds * 2.0**earlier, LONGEST_BACKOFF)
@@ -234,7 +258,7 @@ def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None)
 def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: datetime) -> Next:
     if not loss.retryable:
         return GiveUp(loss.reason, loss.message, strays(view))
-    if (last := exhausted(rules.budget, loss, view.number)) is not None:
+    if loss.reason not in RESIZED and (last := exhausted(rules.budget, loss, view.number)) is not None:
         return GiveUp(*last, strays(view))
     if rules.suspend:
         return _suspended()
@@ -255,6 +279,11 @@ def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hol
     return Hold(verdict, (*leftovers(view), *strays(view), *stuck), wake)
 
 
+def sooner(first: float | None, second: float) -> float:
+    """Return the earlier of two waits, in seconds; None is for ever."""
+    return max(0.0, second) if first is None else min(first, max(0.0, second))
+
+
 def strays(view: View) -> tuple[Delete, ...]:
     """Return the deletes of pods whose Job was deleted without them: they belong to nobody, and would stay."""
     orphans = [pod for pod in view.pods if alive(pod) and attempt_of(pod) not in view.jobs]
@@ -271,14 +300,10 @@ def _stuck(view: View, now: datetime) -> tuple[tuple[Delete, ...], float | None]
             continue
         left = (parse(meta["deletionTimestamp"]) - now).total_seconds() + STUCK
         if left > 0:
-            wake = _sooner(wake, left)
+            wake = sooner(wake, left)
         else:
             deletes.append(Delete(ref(pod, "v1", "Pod"), grace_seconds=0))
     return tuple(deletes), wake
-
-
-def _sooner(first: float | None, second: float) -> float:
-    return max(0.0, second) if first is None else min(first, max(0.0, second))
 
 
 def _suspended(*actions: Action) -> Hold:
@@ -286,6 +311,8 @@ def _suspended(*actions: Action) -> Hold:
 
 
 def _restarting(view: View, loss: Loss) -> Verdict:
+    if loss.reason in RESIZED:
+        return Verdict(State.RECONCILING, loss.reason, loss.message)
     message = f"attempt {view.number} is lost ({loss.failure_class}): {loss.message}"
     return Verdict(State.RECONCILING, Reason.RESTARTING, message)
 

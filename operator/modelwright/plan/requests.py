@@ -17,11 +17,12 @@ from modelwright.plan.quantity import amount
 Amounts: TypeAlias = dict[str, Decimal]
 
 
-def of_job(job: Object) -> Amounts:
-    """Return what all pods of a Job request together, as its template says."""
+def of_job(job: Object, *, at_least: int = 1) -> Amounts:
+    """Return what all pods of a Job request together, as its template says, or so many of them where it has fewer."""
     spec = job["spec"]
     each = of_pod((spec.get("template") or {}).get("spec") or {})
-    return {name: int(spec.get("parallelism", 1)) * value for name, value in each.items()}
+    count = max(int(spec.get("parallelism", 1)), at_least)
+    return {name: count * value for name, value in each.items()}
 
 
 def of_gang(workers: GangPods, replicas: int) -> Amounts:

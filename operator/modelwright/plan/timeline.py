@@ -28,6 +28,7 @@ class Turn:
 def turns(view: View, attempts: Iterable[Attempt], replicas: int) -> list[Turn]:
     """Return what Jobs, pods and the recorded attempts tell of when things changed, in order of time.
 
+    The newest attempt has so many pods.
     What happened to one attempt more than once, as by suspensions, is told from the last time only.
     """
     found = [turn for entry in attempts if (turn := _ended(view.jobs.get(entry.number), entry)) is not None]

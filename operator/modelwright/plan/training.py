@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from modelwright.api.artifacts import Alias
 from modelwright.api.checkpoint import StartedFrom
+from modelwright.api.elastic import Elastic
 from modelwright.api.layout import alias_key, result_key
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import (
@@ -18,8 +19,8 @@ from modelwright.api.trainingjob import (
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import goodput, history, owner, podtemplate, warmstart
-from modelwright.plan.actions import Action, Ask, MoveAlias, Plan
+from modelwright.plan import elastic, goodput, history, owner, podtemplate, warmstart
+from modelwright.plan.actions import Action, Apply, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
     JobState,
@@ -45,6 +46,7 @@ from modelwright.plan.lifecycle import (
     loss_of,
 )
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
+from modelwright.plan.placeholder import name_of, placeholder
 from modelwright.plan.promotion import Candidate, judge, move
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
@@ -89,6 +91,9 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     if not isinstance(view, View):
         return owner.ask(observed, view, before, now)
     wanted = _next(_bring_up(observed, spec, before, view, settings, now))
+    if _is_without_room(observed, view.number):
+        # That nothing may look for room to grow is no trouble of a gang that trains.
+        observed = replace(observed, rejection=None)
     return owner.unless_refused(observed, before, wanted, now)
 
 
@@ -117,9 +122,14 @@ def _next(job: _Job) -> Plan | Ask:
         recorded=history.loss_told(job.before.attempts, job.view.number),
         told=history.loss_told(job.status.attempts, job.view.number),
     )
-    if isinstance(step, Completed) or _may_have_result(job, step):
-        return _conclude(job, step)
-    return _proceed(job, step)
+    growing = elastic.is_growing(job.status, job.view.number) and isinstance(step, Hold) and not job.spec.suspend
+    keep = job.view.number if growing else None
+    if isinstance(step, Running) and job.spec.workers.elastic is not None:
+        adjustment = _adjusted(job, step, job.spec.workers.elastic)
+        step, keep = adjustment.step, job.view.number if adjustment.wanted else keep
+    made = _conclude(job, step) if isinstance(step, Completed) or _may_have_result(job, step) else _proceed(job, step)
+    superfluous = elastic.room_of(job.observed).dismissed(keep=keep)
+    return made if isinstance(made, Ask) else replace(made, actions=(*superfluous, *made.actions))
 
 
 def _queue(job: _Job) -> Queue | None:
@@ -132,7 +142,9 @@ def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Pl
             return _start(job, number)
         case Running():
             return _train(job, step)
-        case Hold(verdict, actions, wake, lost):
+        case Hold(verdict, actions, wake, lost, workers):
+            if workers is not None:
+                job = replace(job, status=job.status.model_copy(update={"workers": workers}))
             if lost is not None:
                 if actions and history.loss_told(job.before.attempts, job.view.number) is None:
                     # First why, then the end of it: what is left when the operator dies between would not show it.
@@ -183,36 +195,69 @@ def _settle(job: _Job) -> Plan | Ask:
 
 def _launch(job: _Job, number: int) -> Plan:
     spec, store = job.spec, job.store
-    queue = _queue(job)
     assert store is not None  # noqa: S101 (an attempt does not start without)
-    made = Gang(
-        owner=job.observed.object,
-        run=_run(job, number, store),
-        workers=spec.workers,
-        program=program(MODULE, spec.workers.command, spec.workers.args),
-        launcher=Launcher.RAY if spec.framework is Framework.RAY else Launcher.TORCH,
-        secret_name=store.secret_name,
-        suspend=spec.suspend,
-        avoided_nodes=job.status.excluded_nodes,
-        queue=queue,
-    )
-    update: dict[str, Any] = {"attempt": number, "restarts": number - 1}
-    if not spec.suspend and queue is None:
+    size = elastic.size_of(job.status, number, spec.workers.replicas)
+    made = _gang(job, number, size, store)
+    update: dict[str, Any] = {"attempt": number, "restarts": number - 1, "workers": size}
+    if not spec.suspend and made.queue is None:
         update |= owner.clock_fields(job.clock.running(stamp(job.now)))
-        update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now), logs_uri(made))
+        update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now), logs_uri(made), size)
     launched = replace(job, status=job.status.model_copy(update=update))
     actions = (*gang(made, job.settings), *outlived(job.view, number - history.SHOWN + 1))
     return replace(_report(launched, owner.begun(made)), actions=actions)
 
 
+def _gang(job: _Job, number: int, size: int, store: Store) -> Gang:
+    """Return what an attempt with so many workers is made of."""
+    workers = job.spec.workers.model_copy(update={"replicas": size})
+    return Gang(
+        owner=job.observed.object,
+        run=_run(job, number, store, job.spec.model_copy(update={"workers": workers})),
+        workers=workers,
+        program=program(MODULE, workers.command, workers.args),
+        launcher=Launcher.RAY if job.spec.framework is Framework.RAY else Launcher.TORCH,
+        secret_name=store.secret_name,
+        suspend=job.spec.suspend,
+        avoided_nodes=job.status.excluded_nodes,
+        # A quota counts all the workers that are wished for, so that it need not be asked again when the gang grows.
+        queue=_queue(job),
+    )
+
+
+def _adjusted(job: _Job, step: Running, wish: Elastic) -> elastic.Adjustment:
+    """Let an elastic gang shrink, or look for room to grow."""
+    view, replicas, progress = job.view, job.spec.workers.replicas, job.status.progress
+    ready = owner.getting_ready(view.attempt_pods, view.number, view.workers(replicas)) is None
+    # Kueue would have to admit it anew, and might let somebody else in meanwhile.
+    is_queued = (queue := _queue(job)) is not None and bool(queue.labels)
+    may_grow = ready and not _evaluating(job) and job.status.checkpoint is not None and not is_queued
+    room, eta = elastic.room_of(job.observed), None if progress is None else progress.eta_seconds
+    found = elastic.adjusted(step, elastic.Look(view, wish, replicas, room, may_grow, eta, job.now))
+    store, running = job.store, found.step
+    missing = found.wanted and room.of(view.number) is None and not _is_without_room(job.observed, view.number)
+    if not missing or store is None or not isinstance(running, Running):
+        return found
+    like = _gang(job, view.number, view.workers(replicas), store)
+    apply = Apply(placeholder(like, wish, found.wanted, job.settings))
+    return replace(found, step=replace(running, actions=(*running.actions, apply)))
+
+
+def _is_without_room(observed: Observed, number: int) -> bool:
+    """Tell whether the API server refused what looks for room for an attempt."""
+    refused = observed.rejection
+    return refused is not None and refused.action == f"apply Job {name_of(observed.object, number)}"
+
+
 def _train(job: _Job, step: Running) -> Plan:
     """Say how the pods are doing; what is missing beside the Job is put back."""
-    number, replicas = job.view.number, job.spec.workers.replicas
-    verdict = owner.getting_ready(job.view.attempt_pods, number, replicas)
+    number, wished = job.view.number, job.spec.workers.replicas
+    size = job.view.workers(wished)
+    verdict = owner.getting_ready(job.view.attempt_pods, number, size)
     if verdict is None and _evaluating(job):
         verdict = Verdict(State.RECONCILING, Reason.EVALUATING, f"attempt {number} evaluates the model")
     elif verdict is None:
-        message = f"attempt {number} trains on {owner.pods(replicas)}"
+        where = owner.pods(size) if size == wished else f"{size} of {owner.pods(wished)}"
+        message = f"attempt {number} trains on {where}"
         verdict = Verdict(State.RECONCILING, Reason.TRAINING, message)
     actions = (*owner.put_back(job.observed), *step.actions)
     return replace(_report(job, verdict), actions=actions, wake_after=step.wake_after)
@@ -305,6 +350,8 @@ def _bring_up(
     # A Job that was deleted for a suspension may be gone before the status says Suspended.
     suspended = spec.suspend or is_suspended(before.conditions)
     status = history.brought_up(before.model_copy(update=update), view, observed.report, now, suspended=suspended)
+    if view.job is not None and not elastic.is_resized(status, view.number):
+        status = status.model_copy(update={"workers": view.workers(spec.workers.replicas)})
     store = owner.store_of(observed, spec.storage, settings)
     return _Job(observed, spec, before, status, view, clock, store, settings, now)
 
@@ -317,7 +364,7 @@ def _evaluating(job: _Job) -> bool:
     return history.reason(job.before) == Reason.EVALUATING and job.before.attempt == job.view.number
 
 
-def _run(job: _Job, number: int, store: Store) -> Run:
+def _run(job: _Job, number: int, store: Store, spec: TrainingJobSpec) -> Run:
     meta = job.observed.object["metadata"]
     return Run(
         namespace=meta["namespace"],
@@ -325,7 +372,7 @@ def _run(job: _Job, number: int, store: Store) -> Run:
         uid=meta["uid"],
         attempt=number,
         storage=store.storage,
-        training=warmstart.settled(job.spec, job.status.started_from),
+        training=warmstart.settled(spec, job.status.started_from),
         image=job.spec.workers.image or job.settings.runtime_image,
         trigger=(meta.get("annotations") or {}).get(TRIGGER_ANNOTATION, ""),
     )

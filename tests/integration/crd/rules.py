@@ -80,6 +80,13 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
         "framework": "Ray",
         "failurePolicy": {"processRestarts": 1},
     },
+    "workers.elastic.min must be below workers.replicas, the number that is wished for": {
+        "workers": {"replicas": 2, "elastic": {"min": 2}}
+    },
+    "workers.elastic is for PyTorch: Ray has its own ways to go on without a node": {
+        "framework": "Ray",
+        "workers": {"replicas": 2, "elastic": {"min": 1}},
+    },
     # the pods of a gang
     "topologyKey says nothing without topology": {"topologyKey": "rack"},
     "a pod of a gang has the one container worker, and ends with it: put a side-car into initContainers, with "

@@ -72,6 +72,14 @@ def test_accelerators_are_counted_while_the_gang_has_its_nodes() -> None:
     assert (name, "team", "a", "queued") not in found
 
 
+def test_accelerators_of_an_elastic_gang_are_those_of_the_workers_that_it_had() -> None:
+    book = {**GOODPUT, "workerSeconds": {"training": 130, "lost": 20}}
+    found = scraped(job("a", {"goodput": book}, {"nvidia.com/gpu": "4"}))
+    name = "modelwright_trainingjob_accelerator_seconds_total"
+    assert found[name, "team", "a", "training"] == 4 * 130
+    assert found[name, "team", "a", "lost"] == 4 * 20
+
+
 def test_a_job_that_ended_long_ago_takes_no_room() -> None:
     late = job("late", {"goodput": GOODPUT, "completionTime": "2026-11-23T11:30:00Z"})
     old = job("old", {"goodput": GOODPUT, "completionTime": "2026-11-23T10:30:00Z"})

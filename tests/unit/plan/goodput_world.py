@@ -35,6 +35,7 @@ class History:
     jobs: dict[int, Object] = field(default_factory=dict)
     pods: list[Object] = field(default_factory=list)
     report: TrainingReport | None = None
+    elastic: bool = False
 
     @property
     def book(self) -> Goodput:
@@ -46,11 +47,12 @@ class History:
         """The buckets that hold anything."""
         return {name: value for name, value in self.book.seconds.document().items() if value}
 
-    def ask(self, second: int, number: int = 1) -> None:
-        """Make the Job of an attempt, which starts at once."""
+    def ask(self, second: int, number: int = 1, *, workers: int | None = None) -> None:
+        """Make the Job of an attempt, with so many pods, which starts at once."""
         meta = {"creationTimestamp": at(second), "labels": {"modelwright.dev/attempt": str(number)}}
-        self.jobs[number] = {"metadata": meta, "spec": {}, "status": {"startTime": at(second)}}
-        entry = Attempt(number=number, start_time=at(second))
+        spec = {} if workers is None else {"completions": workers}
+        self.jobs[number] = {"metadata": meta, "spec": spec, "status": {"startTime": at(second)}}
+        entry = Attempt(number=number, start_time=at(second), workers=workers)
         self.status = self.status.model_copy(update={"attempts": (*self.status.attempts, entry), "attempt": number})
 
     def place(self, second: int, number: int = 1, *, runs: int | None = None, pods: int = REPLICAS) -> None:
@@ -124,7 +126,8 @@ class History:
             after = after.model_copy(update={"completion_time": stamp(now)})
         document = {"metadata": {"creationTimestamp": at(0)}}
         view = View(max(self.jobs, default=0), self.jobs, tuple(self.pods))
-        workers = Workers.model_validate({"replicas": REPLICAS, "resources": {"limits": self.limits}})
+        elastic = {"elastic": {"min": 1}} if self.elastic else {}
+        workers = Workers.model_validate({"replicas": REPLICAS, "resources": {"limits": self.limits}, **elastic})
         verdict = Verdict(state, reason, "so it is")
         book = goodput.kept(Look(Observed(document, report=self.report), workers, before, after, verdict, view, now))
         said = Condition(type="Ready", status="False", reason=reason, last_transition_time=at(0))

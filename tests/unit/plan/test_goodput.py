@@ -234,6 +234,29 @@ def test_accelerators_cost_while_the_gang_has_its_nodes() -> None:
     assert trained().book.accelerator_hours is None
 
 
+def test_accelerators_of_an_elastic_gang_are_those_of_the_workers_that_each_attempt_had() -> None:
+    history = History({"nvidia.com/gpu": "4"}, elastic=True)
+    history.ask(0, workers=2)
+    history.look(0, Reason.STARTING)
+    history.place(10, runs=12)
+    history.say(13, 100, starting=20, training=3600)
+    history.look(3640)
+    history.end(3645)
+    history.look(3646, Reason.SHRUNK)
+    history.ask(3650, 2, workers=1)
+    history.look(3650, Reason.STARTING)
+    history.place(3660, 2, runs=3661, pods=1)
+    history.say(3662, 200, attempt=2, resumed=100, starting=18, training=1800)
+    book = history.look(5480)
+    spent = {"queued": 20, "starting": 30 + 20, "training": 3600 + 1800, "other": 5, "restarting": 5}
+    assert history.spent == spent
+    assert book.worker_seconds is not None
+    weighted = {name: value for name, value in book.worker_seconds.document().items() if value}
+    assert weighted == {"starting": 2 * 30 + 20, "training": 2 * 3600 + 1800, "other": 2 * 5}, "none in a queue"
+    assert book.accelerator_hours is not None
+    assert book.accelerator_hours.productive == 4 * (2 * 1 + 0.5)
+
+
 @pytest.mark.parametrize(
     ("limits", "count"),
     [

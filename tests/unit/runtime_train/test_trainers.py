@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import safetensors.numpy
 
 from modelwright.api.run import PEER_LOST
 from modelwright.runtime.failure import RunError
-from modelwright.runtime.train import network
+from modelwright.runtime.train import loop, network
 from modelwright.runtime.train.candidate import train_candidate
 from modelwright.runtime.train.loop import NetworkTrainer
 from modelwright.runtime.train.problem import Split
@@ -49,6 +50,33 @@ def test_a_resumed_network_ends_exactly_where_an_uninterrupted_one_does(split: S
     advance(second, 14)
     assert second.step == whole.step == 25
     assert (second.scores(features(split)) == whole.scores(features(split))).all()
+
+
+class _Apart(World):
+    """One of several processes, which sees the sums of none but itself."""
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        return list(values)
+
+
+def gradients(trainer: Trainer) -> list[Any]:
+    assert isinstance(trainer, NetworkTrainer)
+    return [parameter.grad.clone() for parameter in trainer.network.parameters()]
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_any_number_of_processes_makes_the_same_steps(split: Split, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(loop, "_parallel", lambda module, world: module)
+    # Each process draws what it drops for itself.
+    recipe = recipe_for("Classification", "diagnosis", dropout=0)
+    alone = begin(split, recipe, World())[1]
+    ranks = [begin(split, recipe, _Apart(rank, size))[1] for rank in range(size)]
+    assert {trainer.total_steps for trainer in ranks} == {alone.total_steps}
+    wanted, shares = gradients(advance(alone, 1)), [gradients(advance(trainer, 1)) for trainer in ranks]
+    # What DDP does with them.
+    means = [sum(parts) / size for parts in zip(*shares, strict=True)]
+    for mean, gradient in zip(means, wanted, strict=True):
+        assert mean.numpy() == pytest.approx(gradient.numpy(), rel=1e-4, abs=1e-6)
 
 
 def test_resumed_trees_keep_what_they_had_and_reach_the_same_number(split: Split) -> None:

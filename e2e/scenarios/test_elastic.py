@@ -1,0 +1,111 @@
+"""Elastic gangs on a real scheduler: room comes and goes with an extended resource of the node."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.scenarios import specs
+from e2e.scenarios.conftest import Data
+from e2e.scenarios.pace import Pace
+from e2e.scenarios.space import Space
+from e2e.scenarios.waiting import eventually
+from e2e.support.models import Models
+from e2e.support.resources import Object, is_ready, reason
+
+# It changes what a node has, which is for those to do whose node it is.
+pytestmark = pytest.mark.local_only
+
+_JOBS = "trainingjobs"
+_SLOT = "example.com/slot"
+_SECONDS = 45
+"""How long the jobs train on two pods: through a restart of the gang, and the search for room before it."""
+_ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
+
+
+class Slots:
+    """An extended resource of the only node, of which every worker wants one."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._node = str(json.loads(space.kubectl.run("get", "nodes", "--output=json"))["items"][0]["metadata"]["name"])
+
+    def set(self, count: int | None) -> None:
+        """Give the node so many; pods that have one keep it. Returns when the scheduler can know."""
+        amount = None if count is None else str(count)
+        # The kubelet would copy it from the capacity within ten seconds.
+        body = {"status": {"capacity": {_SLOT: amount}, "allocatable": {_SLOT: amount}}}
+        patch = ["patch", "node", self._node, "--subresource=status", "--type=merge", f"--patch={json.dumps(body)}"]
+        self._space.kubectl.run(*patch)
+        eventually(lambda: self._allocatable() == amount, f"the node does not have {amount} slots")
+
+    def _allocatable(self) -> str | None:
+        node = json.loads(self._space.kubectl.run("get", "node", self._node, "--output=json"))
+        found = node["status"]["allocatable"].get(_SLOT)
+        return None if found is None else str(found)
+
+
+@pytest.fixture(scope="module")
+def slots(space: Space) -> Iterator[Slots]:
+    """The node's slots: none before, and none afterwards."""
+    slots = Slots(space)
+    yield slots
+    slots.set(None)
+
+
+def _elastic(name: str, data: Data, pace: Pace) -> Object:
+    job = specs.network(name, data.winter, name, replicas=2, steps=pace.steps(_SECONDS))
+    slot = {"requests": {_SLOT: "1"}, "limits": {_SLOT: "1"}}
+    return specs.changed(job, workers={"elastic": _ELASTIC, "resources": slot})
+
+
+def _trains_on(workers: int, job: Object) -> bool:
+    saved = job["status"].get("checkpoint", {}).get("step", 0) > 0
+    return reason(job) == "Training" and job["status"]["workers"] == workers and saved
+
+
+def _sizes(job: Object) -> list[tuple[int, str]]:
+    return [(entry["workers"], entry["reason"]) for entry in job["status"]["attempts"]]
+
+
+def _placeholders(space: Space, job: Object) -> list[Object]:
+    return space.pods(job, "modelwright.dev/placeholder")
+
+
+def test_a_gang_begins_with_the_room_that_there_is_and_grows_when_there_is_more(
+    space: Space, slots: Slots, data: Data, pace: Pace, models: Models
+) -> None:
+    slots.set(1)
+    space.apply(_elastic("growing", data, pace))
+    alone = space.journal.wait(_JOBS, "growing", lambda job: _trains_on(1, job), timeout=120)
+    assert len(space.gang(alone)) == 1
+    waiting = eventually(lambda: _placeholders(space, alone), "nothing looks for room for the second worker")
+    assert [pod["status"]["phase"] for pod in waiting] == ["Pending"]
+
+    slots.set(2)
+    done = space.journal.wait(_JOBS, "growing", is_ready, timeout=240)
+    assert _sizes(done) == [(2, "Shrunk"), (1, "Grown"), (2, "Completed")]
+    _, second, third = done["status"]["attempts"]
+    assert third["resumedFromStep"] >= second["lastStep"] - 1 > 0, "it saved when it was asked to leave"
+    assert done["status"].get("failures", []) == []
+    assert models.numbers_taken("growing") == [1]
+    told = [entry[1] for entry in space.events("growing")]
+    assert told.count("Shrunk") == told.count("Grown") == 1
+    assert _placeholders(space, done) == []
+
+
+def test_a_gang_goes_on_with_one_worker_when_the_room_of_the_other_is_gone(
+    space: Space, slots: Slots, data: Data, pace: Pace, models: Models
+) -> None:
+    slots.set(2)
+    space.apply(_elastic("shrinking", data, pace))
+    both = space.journal.wait(_JOBS, "shrinking", lambda job: _trains_on(2, job), timeout=120)
+    _, worker = space.gang(both)
+    slots.set(1)
+    space.delete("pod", worker, "--force", "--grace-period=0")
+
+    done = space.journal.wait(_JOBS, "shrinking", is_ready, timeout=300)
+    assert _sizes(done) == [(2, "PodDeleted"), (2, "Shrunk"), (1, "Completed")]
+    assert done["status"]["attempts"][2]["resumedFromStep"] >= both["status"]["checkpoint"]["step"]
+    assert done["status"]["failures"] == [{"failureClass": "Infrastructure", "count": 1}]
+    assert models.numbers_taken("shrinking") == [1]
