@@ -17,17 +17,17 @@ def forget_images(layout: Layout | None = None) -> float:
     """
     root = (layout or Layout.default()).containerd
     before = cached_mib()
-    for folder in root.glob(f"**/{_SNAPSHOTS}"):
-        for path in folder.rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                forget(path)
+    # Containers may come and go meanwhile; the walk passes over a folder that has gone.
+    for folder, _, names in os.walk(root / _SNAPSHOTS):
+        for name in names:
+            forget(Path(folder, name))
     return max(0.0, before - cached_mib())
 
 
 def forget(path: Path) -> None:
     """Drop a file from the page cache (posix_fadvise(2), POSIX_FADV_DONTNEED)."""
     with suppress(OSError):
-        file = os.open(path, os.O_RDONLY | os.O_NOATIME)
+        file = os.open(path, os.O_RDONLY | os.O_NOATIME | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:

@@ -13,8 +13,8 @@ PHASES = {
     "pods": "all pods exist",
     "scheduled": "all have their node",
     "running": "all containers run: volumes, network, image",
-    "imports": "the program has imported what it needs, and its launchers have found each other",
-    "rendezvous": "the processes have joined",
+    "imports": "the program has begun: interpreter, launchers, imports",
+    "rendezvous": "the processes have joined, and imported what they need for that",
     "data": "the rows are read",
     "step": "the model is made and the first step done",
 }
