@@ -3,8 +3,9 @@
 On the cluster that runs, in the namespace `bench`. In turn a process of a worker is killed and a pod deleted, of
 workers drawn by a seed, the same for all. Goodput is the number of steps by which a contender got further, as a share
 of those that it would have made at its own speed, measured just before without faults. A step that is made again
-counts once. Contenders run one after the other, each for `--calm` seconds without faults and `--minutes` with them:
-with the defaults about 24 minutes each.
+counts once. The first step after a fault is read off the log, the others of a recipe off its status, which tells them
+up to five seconds late: some that were made again are not known. Contenders run one after the other, each for `--calm`
+seconds without faults and `--minutes` with them: with the defaults about 24 minutes each.
 """
 
 import time

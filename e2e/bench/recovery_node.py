@@ -4,7 +4,8 @@ On the cluster that runs, in the namespace `bench`: a killed process, a deleted 
 head, or torchrun's rendezvous), and all pods at once. Each fault is the first in the life of a new object, so that a
 plain Job's back-off, which doubles each time, is at its shortest. Times are ratios to a script that imports torch and
 makes a step. A fault takes one to three minutes, start included; under Ray, whose processes no fault reaches from
-outside, only pods are deleted. `python -m e2e.bench.recovery` measures a process without Kubernetes.
+outside, only pods are deleted. Steps made again are those that were told: a recipe tells every few seconds, the loop
+five times a second. `python -m e2e.bench.recovery` measures a process without Kubernetes.
 """
 
 import time
