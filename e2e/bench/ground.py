@@ -1,6 +1,8 @@
 """Where contenders run: an installed operator, a namespace of one's own, rows on S3; and each run from start to end."""
 
 import argparse
+import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ _NAMESPACE = "bench"
 _ROWS = 6_000
 FIRST_STEP_SECONDS = 420.0
 _GONE_SECONDS = 90.0
+_TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ def opened(restarts: int) -> Iterator[Ground]:
 
     `restarts`: see `Setting.restarts`.
     """
+    # Whoever ends the benchmark early, as timeout(1) does, must not be left with pods that train without end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     target = resolve()
     installation = Installation(target, _PREFIX)
     with progress.step("installing the operator, bringing rows"):
