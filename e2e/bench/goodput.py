@@ -11,6 +11,7 @@ seconds without faults and `--minutes` with them: with the defaults about 24 min
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -118,9 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ground.opened(options.process_restarts) as place:
         faults = schedule(seconds, options.every, place.setting.replicas, options.seed)
         for name in options.contenders:
-            found = trial(place, name, faults, options.calm, seconds)
-            trials[name] = summary(found, len(faults))
-            progress.say(f"{name}: goodput {trials[name]['share']:.1%}")
+            found = ground.attempt(name, partial(trial, place, name, faults, options.calm, seconds))
+            if found is not None:
+                trials[name] = summary(found, len(faults))
+                progress.say(f"{name}: goodput {trials[name]['share']:.1%}")
     results.tell("goodput", result(trials, options.minutes, options.every, options.seed))
 
 

@@ -4,19 +4,23 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from e2e.bench import steps
 from e2e.bench.contenders import Contender, Setting
 from e2e.bench.watching import Watch
 from e2e.cluster import progress
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.target import resolve
 from e2e.support import flights
 from e2e.support.install import Installation
 from e2e.support.operator_pods import OperatorPods
 from e2e.support.resources import Resources, WaitedInVainError
+
+T = TypeVar("T")
 
 _PREFIX = "bench"
 _NAMESPACE = "bench"
@@ -43,7 +47,10 @@ def opened(restarts: int) -> Iterator[Ground]:
     """
     # Whoever ends the benchmark early, as timeout(1) does, must not be left with pods that train without end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
-    target = resolve()
+    try:
+        target = resolve()
+    except ClusterError as error:
+        sys.exit(f"error: {error}")
     installation = Installation(target, _PREFIX)
     with progress.step("installing the operator, bringing rows"):
         installation.install()
@@ -71,6 +78,16 @@ def running(ground: Ground, contender: Contender) -> Iterator[Watch]:
             yield watch
         finally:
             _clear(resources, contender)
+
+
+def attempt(what: str, work: Callable[[], T]) -> T | None:
+    """Return what one measurement gives; None, with the reason told, where it failed: the others still count."""
+    try:
+        with progress.step(what):
+            return work()
+    except (WaitedInVainError, ClusterError) as error:
+        progress.say(f"{what}: failed: {error}")
+        return None
 
 
 def await_first_step(ground: Ground, contender: Contender, watch: Watch) -> float:

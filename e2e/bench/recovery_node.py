@@ -11,6 +11,7 @@ five times a second. `python -m e2e.bench.recovery` measures a process without K
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -89,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number in range(options.rounds):
             for name in options.contenders:
                 for kind in faults_of(name, options.faults):
-                    with progress.step(f"round {number + 1}: {name}, {kind}"):
-                        each = recover(place, name, kind, number)
+                    work = partial(recover, place, name, kind, number)
+                    each = ground.attempt(f"round {number + 1}: {name}, {kind}", work) or Recovery(None, 0)
                     found.setdefault(name, {}).setdefault(kind, []).append(each)
                     progress.say(f"{name}, {kind}: {each.seconds} s, {each.steps} steps made again")
             units.append(bare.seconds())

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from e2e.bench import contenders, ground, results, steps
@@ -70,9 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ground.opened(options.process_restarts) as place:
         for workers in options.workers:
             for name in options.contenders:
-                with progress.step(f"{name} with {workers} workers"):
-                    paces[name][workers] = pace(place, name, workers, options.cpus, options.seconds)
-                progress.say(f"{name} with {workers} workers: {paces[name][workers]:.2f} steps per second")
+                who, work = f"{name} with {workers} workers", partial(pace, place, name, workers)
+                found = ground.attempt(who, partial(work, options.cpus, options.seconds))
+                if found is not None:
+                    paces[name][workers] = found
+                    progress.say(f"{who}: {found:.2f} steps per second")
     results.tell("scaling", result(paces, options.cpus))
 
 

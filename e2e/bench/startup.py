@@ -8,6 +8,7 @@ A round takes about four minutes on two cores.
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -73,9 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     if how == "cold":
                         dropped = max(dropped, cold.forget_images())
                     contender = contenders.make(name, place.setting, f"{name}-{how}-{number}")
-                    with progress.step(f"round {number + 1}: {how} start of {name}"):
-                        starts[name][how].append(start(place, contender))
-                    progress.say(f"{name}, {how}: {starts[name][how][-1].total:.1f} s")
+                    done = ground.attempt(
+                        f"round {number + 1}: {how} start of {name}", partial(start, place, contender)
+                    )
+                    if done is not None:
+                        starts[name][how].append(done)
+                        progress.say(f"{name}, {how}: {done.total:.1f} s")
             units.append(bare.seconds())
     results.tell("startup", result(starts, units, dropped))
 
