@@ -46,8 +46,9 @@ class Setting:
     replicas: int = 2
     every: int = 5
     """Seconds between checkpoints."""
-    restarts: int = 3
-    """How often torchrun may start the processes of a pod again, without a new pod."""
+    restarts: int = 0
+    """How often torchrun may start the processes of a pod again, without a new pod. None is its default, and good for
+    the plain Job: an agent that gives up closes the rendezvous to the pod that replaces its own."""
     cpu: str = "1"
     """The limit of each worker."""
 

@@ -109,9 +109,9 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     made.add_argument(
         "--process-restarts",
         type=int,
-        default=3,
+        default=0,
         metavar="N",
-        help="restarts by torchrun within a pod, of the loop and of the plain Job alike (3)",
+        help="restarts by torchrun within a pod, of the loop and of the plain Job alike (0, which is its default)",
     )
     return made
 
