@@ -7,6 +7,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_RESULTS ?= .bench/results.jsonl
 BENCH_PAGE ?= $(dir $(BENCH_RESULTS))benchmarks.md
+# Most of these tests wait for something; what a file sets up is set up once.
+PARALLEL ?= --numprocesses 2 --dist loadfile
 VENV := .venv
 TOOLS := .tools
 PY := $(VENV)/bin/python
@@ -73,15 +75,15 @@ programs: venv ## Build, or find, the programs that tests run: etcd, kube-apiser
 
 .PHONY: unit
 unit: venv programs ## Fast tests of one part each
-	$(VENV)/bin/pytest tests/unit $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/unit $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: simulation
 simulation: venv ## The plans and the reconciler against an in-memory cluster in which everything goes wrong
-	$(VENV)/bin/pytest tests/simulation $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/simulation $(PARALLEL) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: integration
 integration: venv programs ## Against a real API server and a real S3 server, without a node
-	$(VENV)/bin/pytest tests/integration $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/integration $(PARALLEL) $(PYTEST_ARGS)
 
 .PHONY: test
 test: venv programs ## All of these, with the time of each
@@ -125,6 +127,7 @@ bench: venv programs ## What failures, starts, workers and checkpoints cost, in 
 	$(PY) -m e2e.bench.scaling --seconds 15 | tee -a $(BENCH_RESULTS)
 	$(PY) -m e2e.bench.recovery_node --rounds 1 --contenders recipe plain | tee -a $(BENCH_RESULTS)
 	$(PY) -m e2e.bench.goodput --minutes 4 --calm 30 --contenders recipe plain | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.recovery --rounds 1 | tee -a $(BENCH_RESULTS)
 	$(PY) -m e2e.bench.checkpoint_stall | tee -a $(BENCH_RESULTS)
 	$(PY) -m e2e.bench.throughput | tee -a $(BENCH_RESULTS)
 	$(PY) -m e2e.bench.page $(BENCH_RESULTS) --page $(BENCH_PAGE)

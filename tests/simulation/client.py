@@ -68,7 +68,10 @@ class SimClient:
         self.on_event(document)
 
     def _apply_status(self, document: Object) -> Object:
-        written = self.cluster.apply_status(key_of(document), document["metadata"]["uid"], document["status"])
+        meta = document["metadata"]
+        written = self.cluster.apply_status(
+            key_of(document), meta["uid"], document["status"], meta.get("resourceVersion")
+        )
         self.on_status(written)
         return written
 

@@ -42,6 +42,8 @@ class Cluster:
     version: int = 0
     admission: list[Policy] = field(default_factory=list)
     """For objects that are created or applied."""
+    patch_admission: list[Policy] = field(default_factory=list)
+    """For what a patch makes of an object."""
     status_admission: list[Policy] = field(default_factory=list)
     _uids: int = 0
     _owned: dict[str | None, set[Key]] = field(default_factory=dict)
@@ -89,15 +91,22 @@ class Cluster:
             raise errors.Rejected(f"{key.kind} {key.name} has another controller", 422)
         return self._update(key, _merged(found, {name: value for name, value in document.items() if name != "status"}))
 
-    def apply_status(self, key: Key, uid: str, status: Object) -> Object:
-        """Replace the status of one life of an object. Raises NotFound, and Conflict for another life."""
+    def apply_status(self, key: Key, uid: str, status: Object, version: str | None = None) -> Object:
+        """Replace the status of one life of an object, at a resource version if one is given.
+
+        Raises NotFound, and Conflict for another life or version.
+        """
         found = self.require(Ref("", *key, uid))
+        if version not in (None, found["metadata"]["resourceVersion"]):
+            raise errors.Conflict("the object has been modified", 409)
         _admit(self.status_admission, {**found, "status": status})
         return self._update(key, {**found, "status": status})
 
     def patch(self, ref: Ref, body: Object) -> Object:
         """Apply a JSON merge patch to one life of an object. Raises NotFound, and Conflict for another life."""
-        return self._update(Key(ref.kind, ref.namespace, ref.name), _merged(self.require(ref), body))
+        wanted = _merged(self.require(ref), body)
+        _admit(self.patch_admission, wanted)
+        return self._update(Key(ref.kind, ref.namespace, ref.name), wanted)
 
     def require(self, ref: Ref) -> Object:
         """Return one life of an object, not to be changed. Raises NotFound, and Conflict for another life."""

@@ -18,6 +18,7 @@ from modelwright.kube.inbox import Inbox
 from modelwright.kube.objects import Key
 from modelwright.kube.queue import Outcome, Queue, Schedule
 from modelwright.kube.reconcile import Parts, Planner, Reconciler
+from modelwright.kube.refusals import Refusals
 from modelwright.kube.stores import Stores
 from modelwright.kube.watches import WatchIndex
 from modelwright.kube.wiring import Dispatcher
@@ -70,6 +71,7 @@ class Operator:
         self._events = EventPoster(client, _METERS, "simulated", clock, now)
         self._inbox = Inbox(self._queue.add, clock)
         hands = Hands(client, self._views, stores, now)
+        refusals = Refusals(self._queue.add)
         parts = Parts(
             client=client,
             objects=self._views,
@@ -79,10 +81,11 @@ class Operator:
             inbox=self._inbox,
             watches=self._watches,
             metrics=_METERS,
+            refusals=refusals,
         )
         planners = {kind: self._checked(planner) for kind, planner in stage.planners.items()}
         self._reconciler = Reconciler(parts, planners, stage.settings, self._queue.add, clock, now)
-        self._admission = Admission(self._views, hands, stage.settings.quotas, clock)
+        self._admission = Admission(self._views, hands, stage.settings.quotas, clock, refusals)
         self._views.begin()
 
     def resync(self) -> None:

@@ -129,6 +129,11 @@ class OperatorStore(BucketStore):
         self._bucket.fail()
         return super().read_jsons(prefix, after)
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Return the names directly below a prefix. Raises StoreError."""
+        self._bucket.fail()
+        return super().folders(prefix)
+
     def write(self, key: str, data: Any, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write a document, or fail at it. Raises StoreError."""
         self._bucket.fail()

@@ -1,12 +1,14 @@
 """Many gangs that share a quota: it is never exceeded, nobody starts by halves, and everybody comes in at last."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelwright.kube.admission import REFUSED_SECONDS
 from modelwright.plan import training
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import finished
@@ -71,6 +73,29 @@ def test_gangs_go_one_after_the_other_where_there_is_room_for_one() -> None:
     assert fleet.reasons().count("Queued") == 2
     fleet.world.settle()
     assert fleet.reasons() == ["Succeeded"] * 3
+
+
+def no_starts(document: Object) -> str | None:
+    """Refuse, as a webhook would, that a Job of the first owner starts."""
+    starts = document["kind"] == "Job" and not document["spec"].get("suspend")
+    return "no pods before noon" if starts and document["metadata"]["name"].startswith("job-0") else None
+
+
+def test_a_gang_that_may_not_start_says_why_until_it_starts_and_keeps_nobody() -> None:
+    fleet = Fleet(4, 4)
+    fleet.world.cluster.patch_admission.append(no_starts)
+    fleet.world.settle()
+    assert fleet.reasons() == ["ChildRejected", "Succeeded"]
+    (ready, *_) = fleet.world.status(fleet.keys[0])["conditions"]
+    assert ready["message"] == "there is room for its pods, but they may not start: no pods before noon"
+    told = len(fleet.world.statuses[fleet.keys[0]])
+    fleet.world.crash()
+    fleet.world.settle()
+    assert len(fleet.world.statuses[fleet.keys[0]]) == told, "a new process says nothing else"
+    fleet.world.cluster.patch_admission.clear()
+    fleet.world.now += timedelta(seconds=REFUSED_SECONDS)
+    fleet.world.settle()
+    assert fleet.reasons() == ["Succeeded"] * 2
 
 
 def test_what_can_never_fit_says_so_and_keeps_nobody() -> None:

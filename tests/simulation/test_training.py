@@ -8,6 +8,7 @@ import pytest
 from hypothesis import event, given, note
 from hypothesis import strategies as st
 
+from modelwright.api.layout import checkpoint_prefix
 from tests.simulation import chaos
 from tests.simulation.chaos import Chaos, Fault, faults
 from tests.simulation.nodes import Kueue
@@ -21,7 +22,7 @@ from tests.simulation.one_owner import (
     prepare,
 )
 from tests.simulation.profile import PROFILE, TIMEOUT
-from tests.simulation.world import one_attempt_runs
+from tests.simulation.world import NAMESPACE, one_attempt_runs
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
@@ -174,6 +175,17 @@ def with_a_death_before_the_manifest(sim: Simulation) -> None:
     assert len(sim.trainer.begun) == 2
 
 
+def from_another_job(sim: Simulation) -> None:
+    sim.world.settle()
+    assert sim.ready == ("False", "ResumeSourceNotFound")
+    source = sim.world.add("TrainingJob", "source", COMMAND)
+    uid = sim.world.cluster.objects[source]["metadata"]["uid"]
+    for step, name in ((6, "manifest.json"), (7, "manifest.json"), (8, "state.json")):
+        sim.world.bucket.write(f"{checkpoint_prefix(NAMESPACE, uid, step)}{name}", {})
+    sim.world.settle()
+    assert (sim.ready, sim.status["startedFrom"]["step"]) == (("True", "Succeeded"), 7)
+
+
 def without_success(sim: Simulation) -> None:
     for _ in range(MAX_RESTARTS + 1):
         sim.until_pods_run()
@@ -196,6 +208,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "storeless pause": (RECIPE, QUEUED, with_a_pause_and_no_store_to_go_on_from),
     "half a version": (RECIPE, {}, with_a_death_before_the_manifest),
     "contest": (RECIPE, {}, against_a_champion),
+    "warm start": ({**COMMAND, "resume": {"from": {"trainingJob": "source"}}}, {}, from_another_job),
     "failure": (RECIPE, {}, without_success),
     "deleted when done": ({**RECIPE, "ttlSecondsAfterFinished": 60}, {}, quietly),
 }

@@ -126,8 +126,8 @@ def with_a_pause_and_no_key_to_go_on_with(sim: Simulation) -> None:
     bring_back = chaos.secret_missing(sim.world)
     sim.world.edit(sim.key, suspend=False)
     # What the trials before the pause have found is asked for first, and that is behind the key.
-    sim.until(lambda: sim.ready == ("False", "StorageUnavailable"))
-    assert "Secret team/s3 does not exist" in sim.status["conditions"][0]["message"]
+    sim.until(lambda: sim.ready == ("False", "SecretNotFound"))
+    assert "there is no Secret s3 in the namespace team: kubectl create" in sim.status["conditions"][0]["message"]
     assert bring_back is not None
     bring_back()
     go_on(sim)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from modelwright.api.schema import ApiModel, Count, ModelName, S3Uri, rule, rules
+from modelwright.api.schema import ApiModel, Count, ModelName, ObjectName, S3Uri, rule, rules
 
 DEFAULT_SECONDS = 30
 RECIPE_GRACE_SECONDS = 120
@@ -77,7 +77,10 @@ class ResumeSource(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule("has(self.model) != has(self.checkpoint)", "resume.from takes exactly one of model and checkpoint")
+            rule(
+                "[has(self.model), has(self.checkpoint), has(self.trainingJob)].filter(x, x).size() == 1",
+                "resume.from takes exactly one of model, checkpoint and trainingJob",
+            )
         )
     )
     model: ModelVersion | None = None
@@ -85,6 +88,9 @@ class ResumeSource(ApiModel):
     checkpoint: S3Uri | None = None
     """A checkpoint of another job, as its status.checkpoint.uri names it. It is read with this job's endpoint and
     Secret."""
+    training_job: ObjectName | None = None
+    """Another TrainingJob of this namespace: its newest complete checkpoint when it has ended, which this job waits
+    for. What that came to is kept in status.startedFrom, whatever becomes of the other job."""
 
 
 class Resume(ApiModel):
@@ -92,3 +98,16 @@ class Resume(ApiModel):
 
     from_: Annotated[ResumeSource, Field(alias="from")]
     """A warm start: the weights alone are taken over, and training begins at step 0."""
+
+
+class StartedFrom(ApiModel):
+    """What resume.from.trainingJob came to mean, for all attempts."""
+
+    training_job: ObjectName
+    """The name that was asked for."""
+    uid: str
+    """The TrainingJob that had this name then; another one of that name is another job."""
+    step: Count
+    """The step of its newest complete checkpoint."""
+    uri: str
+    """Where that lies."""

@@ -55,6 +55,7 @@ TRAINING_JOB = Kind(
         "model",
         "storage",
         "failurePolicy",
+        "managedBy",
     ),
     (
         _STATUS,

@@ -75,6 +75,8 @@ class TrainingReport(ApiModel):
     """Starting, Training or Evaluating."""
     spent: Spent | None = None
     """What the process of rank 0 has spent its time on so far; absent where it does not measure that."""
+    restarts: Count = 0
+    """How often the processes of this attempt have started again in their pods."""
 
 
 class SweepReport(ApiModel):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from modelwright.api.checkpoint import Checkpoint, Resume
+from modelwright.api.checkpoint import Checkpoint, Resume, StartedFrom
 from modelwright.api.common import EnvVar, Status, Storage
 from modelwright.api.failurepolicy import FailureClass, FailurePolicy
 from modelwright.api.goodput import Goodput
@@ -28,6 +28,9 @@ from modelwright.api.schema import (
     rule,
     rules,
 )
+
+MANAGER = "modelwright.dev/operator"
+"""This operator, as `spec.managedBy` names it."""
 
 
 class Framework(StrEnum):
@@ -183,6 +186,11 @@ class TrainingJobSpec(ApiModel):
                 "workers.processesPerNode is for torchrun: under Ray the program asks for its workers itself",
             ),
             rule(
+                "self.framework == 'PyTorch' || !has(self.failurePolicy.processRestarts)"
+                " || self.failurePolicy.processRestarts == 0",
+                "failurePolicy.processRestarts is for torchrun: Ray starts its actors again by options of its own",
+            ),
+            rule(
                 f"{_NOT_TABULAR} || !has(self.evaluation.thresholds) || self.evaluation.thresholds.all(threshold,"
                 f" (threshold.metric in {list(REGRESSION_METRICS)}) == (self.recipe.tabular.task == 'Regression'))",
                 f"evaluation.thresholds has a metric of another task: {_METRICS_BY_TASK}",
@@ -227,6 +235,12 @@ class TrainingJobSpec(ApiModel):
     """When training that stands still is given up. A change counts from the next attempt."""
     preflight: Preflight = Preflight()
     """What a recipe looks at before it trains. A change counts from the next attempt."""
+    managed_by: (
+        Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9/_.~%-]+$")] | None
+    ) = None
+    """The controller that takes care of the job, as in a batch/v1 Job. Unset, or `modelwright.dev/operator`: this
+    operator. With any other value, such as `kueue.x-k8s.io/multikueue`, this operator leaves the job alone and writes
+    no status; whoever is named does."""
     suspend: bool = False
     """Stop the pods and keep everything; training goes on from the last checkpoint when this is false again."""
     priority: Annotated[int, Field(ge=-1000000, le=1000000)] = 0
@@ -310,6 +324,8 @@ class Attempt(ApiModel):
     """The last step that it is known to have made."""
     lost_steps: Count | None = None
     """Steps that the next attempt had to make again."""
+    process_restarts: Count | None = None
+    """How often its processes started again in their pods; unset: never, as far as they have said."""
     logs: str | None = None
     """Where the end of each worker's log is kept, below `logs/`, and below `stacks/` where each process stood in a
     hang. Unset with a workers.image of your own, whose logs are not kept."""
@@ -403,6 +419,8 @@ class TrainingJobStatus(Status):
     """How far training is."""
     checkpoint: CheckpointStatus | None = None
     """The last complete checkpoint."""
+    started_from: StartedFrom | None = None
+    """The checkpoint of another job whose weights this one starts with, where resume.from.trainingJob names one."""
     metrics: Annotated[
         tuple[MetricValue, ...],
         Field(

@@ -19,6 +19,7 @@ from modelwright.kube import errors
 from modelwright.kube.act import Hands
 from modelwright.kube.metrics import gauge
 from modelwright.kube.objects import Key, Objects
+from modelwright.kube.refusals import Refusals
 from modelwright.plan.actions import Patch, Ref
 from modelwright.plan.attempts import attempt_of, finished, ref
 from modelwright.plan.contenders import contender
@@ -62,10 +63,12 @@ class Admission:
         hands: Hands,
         quotas: tuple[Quota, ...],
         clock: Callable[[], float] = time.monotonic,
+        refusals: Refusals | None = None,
     ) -> None:
         self._objects = objects
         self._hands = hands
         self._quotas = quotas
+        self._told = refusals or Refusals()
         self._clock = clock
         self._unanswered: dict[str, int] = {}
         """UID and resource version of Jobs that may be in: the answer was lost, and no watch has told yet."""
@@ -117,6 +120,7 @@ class Admission:
         unanswered = [uid for uid, version in self._unanswered.items() if _version(jobs.get(uid)) == version]
         self._unanswered = {}
         self._refused = {uid: until for uid, until in self._refused.items() if uid in jobs and until > begun}
+        self._told.keep({uid for uid, entry in jobs.items() if entry.gang is not None and not entry.gang.admitted})
         gangs = [gang for gang in _gangs(seen) if gang.admitted or gang.identity not in self._refused]
         again = {gang.identity for gang in gangs if not gang.admitted and jobs[gang.identity].owner in self._in}
         sure = again.union(unanswered)
@@ -135,6 +139,7 @@ class Admission:
         except errors.Rejected as error:
             log.warning("Job %s/%s may not be let in: %s", job.namespace, job.name, error.message)
             self._refused[job.uid] = self._clock() + REFUSED_SECONDS
+            self._told.note(job.uid, self._objects.owner_key(entry.owner), error.message)
             # Whoever waits behind it may have its room.
             self._changed.set()
         except errors.ApiError as error:

@@ -8,6 +8,7 @@ from modelwright.kube.resources import JOB, SECRET, Resource, find
 from modelwright.kube.stores import Stores
 from modelwright.plan.questions import (
     Answer,
+    ListFolders,
     Question,
     ReadDocument,
     ReadDocuments,
@@ -38,6 +39,11 @@ class Answers:
                 return await self._secret_exists(namespace, name)
             case ReadDocument():
                 return await self._document(question)
+            case ListFolders(store, prefix):
+                try:
+                    return await self._stores.call(store, lambda opened: opened.folders(prefix))
+                except StoreError as error:
+                    return Unavailable(error.message)
             case ReadDocuments(store, prefix, after):
                 try:
                     return await self._stores.call(store, lambda opened: opened.read_jsons(prefix, after))

@@ -28,6 +28,7 @@ from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Objects
 from modelwright.kube.queue import Queue
 from modelwright.kube.reconcile import Parts, Planner, Reconciler
+from modelwright.kube.refusals import Refusals
 from modelwright.kube.resources import CHILDREN, OURS
 from modelwright.kube.rollcall import RollCall
 from modelwright.kube.settings import Process
@@ -64,6 +65,7 @@ class App:
         ]
         self.synced = False
         hands = Hands(self.client, self.objects, self.stores)
+        refusals = Refusals(self.queue.add)
         parts = Parts(
             client=self.client,
             objects=self.objects,
@@ -73,12 +75,13 @@ class App:
             inbox=self.inbox,
             watches=self.watches,
             metrics=self.metrics,
+            refusals=refusals,
         )
         self.reconciler = Reconciler(parts, planners, process.plans, self.queue.add)
         self.health = Health(self.queue, self.reflectors, self.rollcall, self.objects)
         self.metrics.collect(self.health.metrics)
         self.metrics.collect(GoodputMetrics(self.objects).metrics)
-        self.admission = Admission(self.objects, hands, process.plans.quotas)
+        self.admission = Admission(self.objects, hands, process.plans.quotas, refusals=refusals)
         self.metrics.collect(self.admission.metrics)
         self.objects.subscribe(self.admission)
         self.objects.subscribe(Dispatcher(self.objects, self.watches, self.queue))

@@ -6,7 +6,7 @@ Nothing here decides; what to do is the plan's, and which failure leads to which
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -22,6 +22,7 @@ from modelwright.kube.lease import LostError
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key, Objects
 from modelwright.kube.queue import Outcome
+from modelwright.kube.refusals import Refusals
 from modelwright.kube.resources import find
 from modelwright.kube.watches import WatchIndex
 from modelwright.plan.actions import Action, AliasWatch, Ask, Event, MoveAlias, Object, Plan, Rejection
@@ -83,6 +84,7 @@ class Parts:
     inbox: Inbox
     watches: WatchIndex
     metrics: Metrics
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Reconciler:
@@ -168,12 +170,14 @@ class Reconciler:
 
     def _observe(self, key: Key, document: Object, refused: _Refused | None) -> Observed:
         uid = document["metadata"]["uid"]
+        children = self._parts.objects.children(uid)
         return Observed(
             object=document,
-            children=self._parts.objects.children(uid),
+            children=children,
             report=self._parts.inbox.last_report(key, uid),
             alerts=self._parts.inbox.alerts(key),
             rejection=refused.rejection if refused else None,
+            held_back=self._parts.refusals.of(children.get("Job", ())),
         )
 
     async def _decide(self, key: Key, observed: Observed) -> tuple[Plan, Observed]:
@@ -257,8 +261,9 @@ class Reconciler:
         body = {
             "apiVersion": document["apiVersion"],
             "kind": document["kind"],
-            # With its UID: a successor of the same name must not get the status of its predecessor.
-            "metadata": {name: metadata[name] for name in ("name", "namespace", "uid")},
+            # A successor of the same name must not get the status of its predecessor; and what was planned on an old
+            # view, as by a process that was held up, must not be written over a newer status.
+            "metadata": {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion")},
             "status": status.without_nulls(wanted),
         }
         try:

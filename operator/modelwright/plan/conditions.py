@@ -39,6 +39,8 @@ class Reason(StrEnum):
     CHILD_REJECTED = "ChildRejected"
     MODEL_NOT_FOUND = "ModelNotFound"
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
+    RESUME_SOURCE_NOT_FOUND = "ResumeSourceNotFound"
+    RESUME_SOURCE_NOT_ENDED = "ResumeSourceNotEnded"
     NO_DATA = "NoData"
     # the end, or as good as it gets
     SUCCEEDED = "Succeeded"
@@ -55,6 +57,7 @@ class Reason(StrEnum):
     THRESHOLD_NOT_MET = "ThresholdNotMet"
     DATA_INVALID = "DataInvalid"
     DATASET_NOT_FOUND = "DatasetNotFound"
+    WARM_START_IMPOSSIBLE = "WarmStartImpossible"
     ROLLOUT_FAILED = "RolloutFailed"
     NO_TRIAL_SUCCEEDED = "NoTrialSucceeded"
 

@@ -109,7 +109,8 @@ def _test(
     except ValidationError:
         message = f"version {serving.version} of {serving.name} has no readable reference.json to compare with"
         return Look(last, trouble=Verdict(State.STALLED, Reason.NO_DATA, message), next_in=test.interval_seconds)
-    windows = answered[1] if isinstance(answered[1], tuple) else ()
+    documents = answered[1] if isinstance(answered[1], tuple) else ()
+    windows = [document for document in documents if isinstance(document, dict)]
     sample = monitoring.merge(reference, windows, serving.name, serving.version)
     result = monitoring.judge(test, sample, serving.version, last, now)
     return Look(result, fresh=True, trouble=_silent(result, spec.deployment.name), next_in=test.interval_seconds)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from modelwright.api.common import Condition
+from modelwright.api.trainingjob import Attempt
 from modelwright.plan.actions import Event
 from modelwright.plan.conditions import Reason
 
@@ -38,6 +39,21 @@ def on_change(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[
         return ()
     bad = "Stalled" in new or ready.reason in _WARNINGS
     return (Event("Warning" if bad else "Normal", ready.reason, ready.message),)
+
+
+def on_restarts(before: Iterable[Attempt], after: Iterable[Attempt]) -> tuple[Event, ...]:
+    """Return an event for every attempt whose processes have started again in their pods since."""
+    known = {entry.number: entry.process_restarts or 0 for entry in before}
+    return tuple(
+        Event(
+            "Warning",
+            "ProcessRestarted",
+            f"attempt {entry.number}: a process was killed, and all of them started again in their pods "
+            f"({entry.process_restarts} so far)",
+        )
+        for entry in after
+        if (entry.process_restarts or 0) > known.get(entry.number, 0)
+    )
 
 
 def _by_type(conditions: Iterable[Condition]) -> dict[str, Condition]:

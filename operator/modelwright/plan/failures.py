@@ -32,6 +32,7 @@ class Cause(StrEnum):
     POD_DELETED = "PodDeleted"
     JOB_DELETED = "JobDeleted"
     START_TIMEOUT = "StartTimeout"
+    NODES_EXCLUDED = "NodesExcluded"
     HANG = HANG
     DEADLINE_EXCEEDED = "DeadlineExceeded"
 
@@ -84,6 +85,7 @@ _OUTSIDE = (
     Cause.NODE_LOST,
     Cause.NODE_REFUSED,
     Cause.START_TIMEOUT,
+    Cause.NODES_EXCLUDED,
 )
 _RANKS: Mapping[str, int] = {
     **dict.fromkeys(_OUTSIDE, 1),
@@ -95,6 +97,8 @@ _RANKS: Mapping[str, int] = {
     Cause.JOB_DELETED: 8,
 }
 """How sure a loss is, by its reason; what a pod said itself is not here."""
+_RANKS_SAID: Mapping[str, int] = {**_ECHOES, Cause.OUT_OF_MEMORY: _RANKS[Cause.OUT_OF_MEMORY]}
+"""The same, where the pod said the reason itself; what is not here is 3."""
 
 
 def classify(pods: Collection[Object], replicas: int = 0) -> Loss:
@@ -150,8 +154,15 @@ def _loss(pod: Object) -> tuple[int, Loss]:
         hint = "raise workers.resources.limits.memory, or lower the batch size"
         return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {hint}")
     if said is not None:
-        return _ECHOES.get(said.reason, 3), _told(pod, said)
+        return _RANKS_SAID.get(said.reason, 3), _told(pod, said)
+    return _last_words(pod)
+
+
+def _last_words(pod: Object) -> tuple[int, Loss]:
+    """Return the same of a pod of which nobody says why it failed: its output may show it, or its end."""
     found = _ending(pod)
+    if found.out_of_memory:
+        return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {found.out_of_memory}")
     if found.stood_still:
         return 3, _seen(pod, Cause.HANG, "stood still: its log ends with the stacks of its threads")
     if _is_leaving(pod):
@@ -180,6 +191,9 @@ def _told(pod: Object, said: Failure) -> Loss:
     if said.reason in _ECHOES:
         # An older image of ours gives no class.
         default = FailureClass.INFRASTRUCTURE
+    elif said.retryable and output.out_of_memory(said.message):
+        # Of a program that tells its own error in its own words.
+        default = FailureClass.OUT_OF_MEMORY
     return Loss(
         said.reason,
         f"{who(pod)}: {said.message}",

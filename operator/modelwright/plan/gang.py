@@ -214,6 +214,7 @@ def _command(spec: Gang, container: Object) -> list[str]:
         run_id=f"{spec.run.uid}-{spec.run.attempt}",
         processes=processes(asked, container.get("resources") or {}),
         preflight=spec.run.training.preflight.enabled,
+        restarts=spec.run.training.failure_policy.process_restarts,
     )
 
 

@@ -75,8 +75,14 @@ def _told(entry: Attempt, report: TrainingReport) -> Attempt:
         least = 0 if entry.reason is None else entry.last_step or 0
         steps = {} if report.progress is None else {"last_step": max(least, report.progress.step)}
         resumed = {} if report.resumed_from_step is None else {"resumed_from_step": report.resumed_from_step}
-        return entry.model_copy(update={**steps, **resumed})
+        again = {} if not report.restarts else {"process_restarts": max(report.restarts, entry.process_restarts or 0)}
+        if report.restarts and entry.last_step is not None:
+            # Where its processes started again is not where it began.
+            resumed = {}
+        return entry.model_copy(update={**steps, **resumed, **again})
     if entry.number == report.attempt - 1 and entry.last_step is not None and report.progress is not None:
+        if report.restarts and entry.lost_steps is not None:
+            return entry
         return entry.model_copy(update={"lost_steps": max(0, entry.last_step - (report.resumed_from_step or 0))})
     return entry
 
@@ -100,9 +106,24 @@ def noted(status: TrainingJobStatus, number: int, loss: Loss, rules: Sequence[Fa
     return status.model_copy(
         update={
             "attempts": _with(status.attempts, entry.model_copy(update=_words(entry, loss))),
-            "excluded_nodes": budgets.excluded(status.excluded_nodes, [loss], rules),
+            "excluded_nodes": ()
+            if loss.reason == Cause.NODES_EXCLUDED
+            else budgets.excluded(status.excluded_nodes, [loss], rules),
         }
     )
+
+
+def over(status: TrainingJobStatus, number: int, why: Cause, at: str, message: str | None = None) -> TrainingJobStatus:
+    """Return the status with the end of an attempt that ends with its job, where its own Job has not told one.
+
+    What was told of it before stays. No budget pays: there is no next attempt.
+    """
+    entry = next((entry for entry in status.attempts if entry.number == number), None)
+    if entry is None or entry.end_time is not None:
+        return status
+    words = {"reason": str(why), "message": message} if entry.reason is None else {}
+    ended = entry.model_copy(update={**words, "end_time": at})
+    return status.model_copy(update={"attempts": _with(status.attempts, ended)})
 
 
 def loss_told(entries: Iterable[Attempt], number: int) -> Loss | None:

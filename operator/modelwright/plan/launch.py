@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelwright.api.processes import EVERY_GPU, gpus
+from modelwright.api.variables import STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
 RENDEZVOUS_PORT = 29400
@@ -15,29 +16,63 @@ PATIENCE = 1800
 _BEFORE = 60
 """Seconds before torchrun gives up that the preflight says whose address is missing."""
 
+_HEARD = "1 2 3 4 5 6 7 8"
+"""Seconds, counted; Ray Train looks at its workers every two."""
+
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
 _TORCH = f"""\
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
-exec torchrun --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
+exec {{}} --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
 """
-# Beside torchrun, which imports torch in the meantime: whom it waits for is all the same to it.
-_NAMES = f"python -m modelwright.runtime.preflight {PATIENCE - _BEFORE} &\n"
+_TORCHRUN = ("torchrun",)
+# With which processes start again in their pods, and have nothing to import when they do.
+_OURS = ("python", "-m", "modelwright.runtime.train.torchrun")
+PROCESS_RESTARTS = 3
+"""Of one attempt of a recipe, where the spec does not say."""
+# torchrun says that it has waited in vain, and not for whom.
+_NAMES = f"--names={PATIENCE - _BEFORE}"
 
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
 # The head's daemons outlive `ray start`; the driver takes its place as the process that decides how the pod ends.
+# A signal reaches this shell alone, and no process of Ray's that trains: it runs in a thread there. So where one says
+# that it saves when asked, it is asked by a file; only when it has left, and the driver has had the time to hear of
+# that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is waited for.
 _RAY = f"""\
 head="$1"; shift
 export RAY_worker_register_timeout_seconds={PATIENCE}
+export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-/dev/shm/modelwright-stop}}"
+rm -rf "${STOP_VARIABLE}"; mkdir -p "${STOP_VARIABLE}"
+saving() {{
+  for file in "${STOP_VARIABLE}"/[0-9]*; do kill -0 "${{file##*/}}" 2>/dev/null && return 0; done
+  return 1
+}}
+leave() {{
+  saving || {{ kill -TERM "$child"; return; }}
+  : > "${STOP_VARIABLE}/{STOP_ASKED}"
+  (
+    while saving; do sleep 1; done
+    for _ in {_HEARD}; do reached || break; sleep 1; done
+    kill -TERM "$child" 2>/dev/null
+  ) &
+}}
+reached() {{
+  python -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null
+}}
+run() {{
+  "$@" & child=$!
+  trap leave TERM
+  wait "$child"; code=$?
+  while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+  exit "$code"
+}}
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
   start="ray start --head --port={RAY_PORT} --include-dashboard=false --disable-usage-stats"
   $start || {{ ray stop --force; $start; }} || exit 1
-  exec "$@"
+  run "$@"
 fi
-until python -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null; do
-  sleep 1
-done
-exec ray start --address="$head:{RAY_PORT}" --block
+until reached; do sleep 1; done
+run ray start --address="$head:{RAY_PORT}" --block
 """
 
 
@@ -56,28 +91,39 @@ class Program:
 
 
 def torch_command(
-    program: Program, *, job: str, service: str, replicas: int, run_id: str, processes: str, preflight: bool
+    program: Program,
+    *,
+    job: str,
+    service: str,
+    replicas: int,
+    run_id: str,
+    processes: str,
+    preflight: bool,
+    restarts: int | None = None,
 ) -> list[str]:
     """Return the container command of every pod of a PyTorch gang, with so many `processes` in each, or `gpu`.
 
-    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too.
+    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too. `restarts`:
+    how often the processes of an attempt may start again, where the spec says so.
     """
-    per_node = f"--nproc-per-node={processes}"
-    target = ("--no-python", *program.command) if program.command else ("-m", program.module)
-    if replicas == 1:
-        if processes == "1" and not program.command:
-            return list(program.argv())
-        return ["torchrun", "--standalone", per_node, *target]
-    rendezvous = (
+    if replicas == 1 and processes == "1" and not program.command:
+        return list(program.argv())
+    launcher, target = (_TORCHRUN, ("--no-python", *program.command)) if program.command else (_OURS, ())
+    if restarts is None:
+        restarts = 0 if program.command else PROCESS_RESTARTS
+    arguments = (
         f"--nnodes={replicas}",
-        per_node,
-        "--max-restarts=0",
+        f"--nproc-per-node={processes}",
+        f"--max-restarts={restarts}",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={job}-0.{service}:{RENDEZVOUS_PORT}",
+        f"--rdzv-endpoint={'localhost:0' if replicas == 1 else f'{job}-0.{service}:{RENDEZVOUS_PORT}'}",
         f"--rdzv-id={run_id}",
+        *target,
     )
-    script = _NAMES + _TORCH if preflight and not program.command else _TORCH
-    return ["sh", "-c", script, "torchrun", *rendezvous, *target]
+    if replicas == 1:
+        return [*launcher, *arguments]
+    script = _TORCH.format(" ".join((*launcher, _NAMES) if preflight and not program.command else launcher))
+    return ["sh", "-c", script, "torchrun", *arguments]
 
 
 def ray_command(program: Program, *, job: str, service: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan import podstatus
-from modelwright.plan.actions import Action, Delete, Patch
+from modelwright.plan.actions import Action, Delete, Object, Patch
 from modelwright.plan.attempts import (
     Clock,
     JobState,
@@ -21,6 +21,7 @@ from modelwright.plan.attempts import (
 )
 from modelwright.plan.budgets import Budget, exhausted, ruled
 from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.exclusion import cornered
 from modelwright.plan.failures import Cause, Loss, classify
 from modelwright.plan.podstatus import alive, failed
 from modelwright.plan.queueing import Queue
@@ -51,6 +52,8 @@ class Rules:
     active_deadline_seconds: int | None
     queue: Queue | None
     """Who keeps it owns the Job's `suspend`."""
+    excluded_nodes: tuple[str, ...] = ()
+    """Where its pods may not run, for what became of earlier ones there."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     if rules.suspend:
         return _suspended(*others, *(() if held else (Patch(target, {"spec": {"suspend": True}}),)))
     if held and rules.queue:
-        return Hold(rules.queue.verdict, others)
+        return Hold(rules.queue.verdict, (*others, *_relabelled(job, rules.queue)))
     stuck, wake = _stuck(view, now)
     if stuck:
         # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
@@ -174,6 +177,14 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     return Running((*others, *resume), wake)
 
 
+def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
+    """Return what brings a Job that waits into the queue that its owner names by now; Kueue takes no other."""
+    labels = job["metadata"].get("labels") or {}
+    if queue.labels.items() <= labels.items():
+        return ()
+    return (Patch(ref(job, "batch/v1", "Job"), {"metadata": {"labels": dict(queue.labels)}}),)
+
+
 def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
     """Return deletes of what is left of a gang that stood still: it has nothing to save, and may not hear that."""
     if loss.reason != Cause.HANG:
@@ -184,10 +195,12 @@ def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
 
 
 def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tuple[Loss | None, float | None]:
-    if recorded is not None and recorded.reason == Cause.START_TIMEOUT:
+    if recorded is not None and recorded.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED):
         # What has been told is carried out, though the pod may have started since.
         return recorded, None
-    return timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
+    late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
+    stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
+    return late or stuck, due if then is None else _sooner(due, then)
 
 
 def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:
@@ -220,9 +233,9 @@ def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None)
 
 def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: datetime) -> Next:
     if not loss.retryable:
-        return GiveUp(loss.reason, loss.message, _strays(view))
+        return GiveUp(loss.reason, loss.message, strays(view))
     if (last := exhausted(rules.budget, loss, view.number)) is not None:
-        return GiveUp(*last, _strays(view))
+        return GiveUp(*last, strays(view))
     if rules.suspend:
         return _suspended()
     verdict = _restarting(view, loss)
@@ -239,10 +252,10 @@ def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hol
     if not unfinished and not any(alive(pod) for pod in view.pods):
         return None
     stuck, wake = _stuck(view, now)
-    return Hold(verdict, (*leftovers(view), *_strays(view), *stuck), wake)
+    return Hold(verdict, (*leftovers(view), *strays(view), *stuck), wake)
 
 
-def _strays(view: View) -> tuple[Delete, ...]:
+def strays(view: View) -> tuple[Delete, ...]:
     """Return the deletes of pods whose Job was deleted without them: they belong to nobody, and would stay."""
     orphans = [pod for pod in view.pods if alive(pod) and attempt_of(pod) not in view.jobs]
     return tuple(Delete(ref(pod, "v1", "Pod")) for pod in orphans if not pod["metadata"].get("deletionTimestamp"))

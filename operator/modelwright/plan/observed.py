@@ -42,6 +42,8 @@ class Observed:
     rejection: Rejection | None = None
     """Why the last plan could not be carried out, where repeating it will not help."""
     answers: Mapping[Question, Answer] = field(default_factory=lambda: MappingProxyType({}))
+    held_back: str | None = None
+    """Why the API server did not let a gang in that had room in its quotas, when that was last tried."""
 
     def child(self, kind: str) -> tuple[Object, ...]:
         """Return the children of a kind."""

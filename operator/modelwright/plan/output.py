@@ -13,6 +13,15 @@ _STOOD_STILL = re.compile(
     re.MULTILINE,
 )
 """What Python's faulthandler prints when its time is up, where nothing comes after it."""
+_OUT_OF_MEMORY = re.compile(
+    # In front of it, torchrun's and Ray's marks of who speaks.
+    r"^(?:\([^)\n]*\) ?)?(?:\[rank\d+\]: ?)?([\w.]*(?:"
+    r"(?:OutOfMemory|Memory)Error\b[^\n]*"
+    r"|Error: [^\n]*(?:(?:CUDA|HIP|XPU)(?: error:)? out of memory|RESOURCE_EXHAUSTED: Out of memory"
+    r"|OOM when allocating|DefaultCPUAllocator: [^\n]*memory)[^\n]*))",
+    re.MULTILINE,
+)
+"""The last line of a traceback of Python's, of torch's and other frameworks' own errors for want of memory."""
 _SIGNALLED = 128
 _LINE = 300
 
@@ -27,17 +36,29 @@ class Output:
     """The program's own where torchrun tells it, whose code is always 1; 128 and more for a signal, as in a shell."""
     stood_still: bool = False
     """Its last words are the stacks that Python's faulthandler prints for a program that is late."""
+    out_of_memory: str = ""
+    """The error with which it found no more memory, of its GPU or of its own; empty where it met none."""
 
 
 def read(text: str, exit_code: int | None) -> Output:
     """Return what a text, the end of a container's log, tells of a container that ended with a code."""
     noise = _FAILED.search(text)
     if noise is None:
-        return Output(_last_line(text), exit_code, _stood_still(text))
+        return Output(_last_line(text), exit_code, _stood_still(text), out_of_memory(text))
     root = _ROOT.search(text, noise.end()) or noise
     code = int(root[1])
     own = text[: noise.start()]
-    return Output(_last_line(own), code if code >= 0 else _SIGNALLED - code, _stood_still(own))
+    code = code if code >= 0 else _SIGNALLED - code
+    return Output(_last_line(own), code, _stood_still(own), out_of_memory(own))
+
+
+def out_of_memory(text: str) -> str:
+    """Return the error in a text that says that there was no more memory; empty where there is none.
+
+    Only the error itself, at the beginning of a line: a program that speaks of it may have coped with it.
+    """
+    found = _OUT_OF_MEMORY.search(text)
+    return found[1][:_LINE] if found else ""
 
 
 def _stood_still(text: str) -> bool:

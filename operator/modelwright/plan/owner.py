@@ -13,7 +13,7 @@ from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdat
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.events import on_change
 from modelwright.plan.gang import Gang, service
-from modelwright.plan.lifecycle import SUSPENDED
+from modelwright.plan.lifecycle import SUSPENDED, strays
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import running
 from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
@@ -98,7 +98,8 @@ def after_the_end(
     known = tuple(entry.model_copy(update={"observed_generation": generation}) for entry in before.conditions)
     status = before.model_copy(update={"conditions": known, "observed_generation": generation}).document()
     jobs = {attempt_of(job): job for job in observed.child("Job")}
-    rest: tuple[Action, ...] = leftovers(View(0, jobs, ()))
+    view = View(0, jobs, observed.child("Pod"))
+    rest: tuple[Action, ...] = (*leftovers(view), *strays(view))
     ttl = observed.object["spec"].get("ttlSecondsAfterFinished")
     if ttl is None or before.completion_time is None or busy:
         return Plan(status, rest)
@@ -150,6 +151,20 @@ def unless_refused(observed: Observed, before: Status, wanted: Plan | Ask, now: 
 def ending(clock: Clock, now: datetime) -> dict[str, Any]:
     """Return the fields of a status that say that it is over for good."""
     return {"completion_time": stamp(now), **clock_fields(clock.stopped(now) if clock.since else clock)}
+
+
+def unreadable(observed: Observed, store: Store, trouble: Unavailable) -> Verdict | Question:
+    """Return why a document of an object cannot be read, or what must be asked first.
+
+    Only now is it worth a question whether the Secret is there: somebody may have deleted it since the last attempt.
+    """
+    if store.secret_name is not None:
+        question = SecretExists(store.namespace, store.secret_name)
+        if question not in observed.answers:
+            return question
+        if observed.answers[question] is False:
+            return Verdict(State.RECONCILING, Reason.SECRET_NOT_FOUND, _how_to_make(store))
+    return storage_unavailable(trouble.message)
 
 
 def storage_unavailable(message: str) -> Verdict:

@@ -61,7 +61,15 @@ class ReadDocuments:
     after: str
 
 
-Question: TypeAlias = SecretExists | ReadObject | ReadLive | ReadDocument | ReadDocuments
+@dataclass(frozen=True)
+class ListFolders:
+    """What lies directly below a prefix on S3 and has something below itself. Answer: a tuple of names."""
+
+    store: Store
+    prefix: str
+
+
+Question: TypeAlias = SecretExists | ReadObject | ReadLive | ReadDocument | ReadDocuments | ListFolders
 
 
 @dataclass(frozen=True)
@@ -72,4 +80,4 @@ class Unavailable:
     """What failed and what to check, without secrets."""
 
 
-Answer: TypeAlias = bool | dict[str, Any] | tuple[dict[str, Any], ...] | Unavailable | None
+Answer: TypeAlias = bool | dict[str, Any] | tuple[dict[str, Any], ...] | tuple[str, ...] | Unavailable | None

@@ -1,13 +1,15 @@
 """What a gang waits for before its pods start: Kueue, or room in a quota of the operator's own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from modelwright.api.common import Status
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.observed import Observed
 from modelwright.plan.quantity import words
 from modelwright.plan.quotas import Quota, impossible, limiting
 from modelwright.plan.requests import of_gang
@@ -15,6 +17,9 @@ from modelwright.plan.settings import Settings
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """On an object of ours: the LocalQueue of Kueue that admits its gangs."""
+_REFUSED = "there is room for its pods, but they may not start: "
+_PASSED_ON = (QUEUE_LABEL, "kueue.x-k8s.io/priority-class")
+"""What Kueue reads on a Job, and people write on what makes it."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,15 @@ class Queue:
     """What its Job carries for it."""
 
 
-def queue_of(owner: Object, workers: Workers | SweepWorkers, settings: Settings) -> Queue | None:
-    """Return what the gangs of an object wait for; None: they start when they are made. Kueue, if named, decides."""
-    labels = queue_labels(owner)
+def queue_of(
+    owner: Object, workers: Workers | SweepWorkers, settings: Settings, job: Object | None = None
+) -> Queue | None:
+    """Return what the gangs of an object wait for; None: they start when they are made. Kueue, if named, decides.
+
+    `job` is that of its newest attempt, if it has one: Kueue puts Jobs that name no queue into the one that is the
+    namespace's default, and suspends what it has not admitted. Who started that would fight with it.
+    """
+    labels = queue_labels(owner) or ({} if job is None else queue_labels(job))
     if labels:
         message = f"waiting for Kueue to admit it from the queue {labels[QUEUE_LABEL]}"
         return Queue(Verdict(State.RECONCILING, Reason.QUEUED, message), labels)
@@ -44,10 +55,25 @@ def queue_of(owner: Object, workers: Workers | SweepWorkers, settings: Settings)
     return Queue(Verdict(State.RECONCILING, Reason.QUEUED, f"waiting for room: {needs}"), {})
 
 
+def held_back(queue: Queue | None, observed: Observed, before: Status) -> Queue | None:
+    """Return a queue that says, where the API server refused to let the gang in, why that was.
+
+    What was said of it stays until its pods start: after a restart of the operator nobody has tried yet.
+    """
+    if queue is None or queue.labels or queue.verdict.reason != Reason.QUEUED:
+        return queue
+    if observed.held_back is not None:
+        return replace(queue, verdict=Verdict(State.STALLED, Reason.CHILD_REJECTED, f"{_REFUSED}{observed.held_back}"))
+    ready = next((entry for entry in before.conditions if entry.type == "Ready"), None)
+    if ready is None or not ready.message.startswith(_REFUSED):
+        return queue
+    return replace(queue, verdict=Verdict(State.STALLED, Reason.CHILD_REJECTED, ready.message))
+
+
 def queue_labels(of: Object) -> dict[str, str]:
     """Return the labels that put a Job, or what an object makes, into its Kueue queue."""
-    queue = (of["metadata"].get("labels") or {}).get(QUEUE_LABEL)
-    return {QUEUE_LABEL: str(queue)} if queue else {}
+    found = of["metadata"].get("labels") or {}
+    return {name: str(found[name]) for name in _PASSED_ON if found.get(name)} if found.get(QUEUE_LABEL) else {}
 
 
 def _needs(quota: Quota, wanted: Mapping[str, Decimal]) -> str:

@@ -7,16 +7,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelwright.api.artifacts import Alias
+from modelwright.api.checkpoint import StartedFrom
 from modelwright.api.layout import alias_key, result_key
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import (
+    MANAGER,
     Framework,
     PromotionOutcome,
     PromotionStatus,
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import goodput, history, owner, podtemplate
+from modelwright.plan import goodput, history, owner, podtemplate, warmstart
 from modelwright.plan.actions import Action, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
@@ -28,6 +30,8 @@ from modelwright.plan.attempts import (
 )
 from modelwright.plan.budgets import of_policy
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
+from modelwright.plan.events import on_restarts
+from modelwright.plan.failures import Cause
 from modelwright.plan.gang import Gang, Launcher, gang, logs_uri
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
@@ -43,7 +47,7 @@ from modelwright.plan.lifecycle import (
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.promotion import Candidate, judge, move
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
-from modelwright.plan.queueing import queue_of
+from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
 from modelwright.plan.validation import sentence, status_before
@@ -70,13 +74,13 @@ class _Job:
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     """Return what is to be done about a TrainingJob."""
     before = status_before(TrainingJobStatus, observed.object)
-    if observed.object["metadata"].get("deletionTimestamp"):
+    if observed.object["metadata"].get("deletionTimestamp") or not _is_ours(observed):
         return owner.unchanged(observed)
     if before.completion_time is not None:
         return owner.after_the_end(observed, before, now)
     try:
         spec = TrainingJobSpec.model_validate(observed.object["spec"])
-        wrong = podtemplate.problem(spec.workers)
+        wrong = podtemplate.problem(spec.workers) or warmstart.problem(observed, spec)
     except ValidationError as error:
         wrong = sentence(error)
     if wrong is not None:
@@ -88,6 +92,11 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     return owner.unless_refused(observed, before, wanted, now)
 
 
+def _is_ours(observed: Observed) -> bool:
+    """Tell whether this operator takes care of a job: before anything else, for others may mean other things by it."""
+    return observed.object["spec"].get("managedBy") in (None, MANAGER)
+
+
 def _next(job: _Job) -> Plan | Ask:
     policy = job.spec.failure_policy
     rules = Rules(
@@ -96,7 +105,8 @@ def _next(job: _Job) -> Plan | Ask:
         backoff_seconds=policy.backoff_seconds,
         startup_timeout_seconds=policy.startup_timeout_seconds,
         active_deadline_seconds=job.spec.active_deadline_seconds,
-        queue=queue_of(job.observed.object, job.spec.workers, job.settings),
+        queue=held_back(_queue(job), job.observed, job.before),
+        excluded_nodes=job.before.excluded_nodes,
     )
     step = decide(
         job.view,
@@ -110,6 +120,10 @@ def _next(job: _Job) -> Plan | Ask:
     if isinstance(step, Completed) or _may_have_result(job, step):
         return _conclude(job, step)
     return _proceed(job, step)
+
+
+def _queue(job: _Job) -> Queue | None:
+    return queue_of(job.observed.object, job.spec.workers, job.settings, job.view.job)
 
 
 def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Plan | Ask:
@@ -142,12 +156,34 @@ def _start(job: _Job, number: int) -> Plan | Ask:
         return replace(said, wake_after=found.wake_after)
     if found is not None:
         return owner.ask(job.observed, found, job.before, job.now)
+    if warmstart.wanted(job.spec) is not None and job.status.started_from is None:
+        return _settle(job)
     return _launch(job, number)
+
+
+def _settle(job: _Job) -> Plan | Ask:
+    """Decide which checkpoint of another job this one starts from, and write that down before a pod is told of it."""
+    assert job.store is not None  # noqa: S101 (an attempt does not start without)
+    found = warmstart.find(job.observed, job.spec, job.store, job.settings)
+    match found:
+        case warmstart.Waiting(verdict, watch, wake_after):
+            said = _report(job, owner.held_up(job.before, verdict))
+            return replace(said, wake_after=wake_after, watches=() if watch is None else (watch,))
+        case warmstart.Impossible(message):
+            return _end(job, Verdict(State.STALLED, Reason.WARM_START_IMPOSSIBLE, message))
+        case Unavailable():
+            return owner.ask(job.observed, found, job.before, job.now)
+        case StartedFrom(training_job=name, step=step):
+            settled = replace(job, status=job.status.model_copy(update={"started_from": found}))
+            message = f"it starts from the checkpoint of step {step} of TrainingJob {name}"
+            verdict = owner.held_up(job.before, Verdict(State.RECONCILING, Reason.STARTING, message))
+            return replace(_report(settled, verdict), wake_after=0.0)
+    return Ask(found)
 
 
 def _launch(job: _Job, number: int) -> Plan:
     spec, store = job.spec, job.store
-    queue = queue_of(job.observed.object, spec.workers, job.settings)
+    queue = _queue(job)
     assert store is not None  # noqa: S101 (an attempt does not start without)
     made = Gang(
         owner=job.observed.object,
@@ -208,7 +244,7 @@ def _conclude(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> P
     if isinstance(answer, ReadDocument):
         return Ask((answer,))
     if isinstance(answer, Unavailable):
-        return _storage_unavailable(job, answer.message)
+        return _unreadable(job, store, answer)
     if answer is None and not isinstance(step, Completed):
         return _proceed(job, step)
     try:
@@ -233,11 +269,11 @@ def _at_the_gate(job: _Job, result: TrainingResult, store: Store) -> Plan | Ask:
     if isinstance(answer, ReadDocument):
         return Ask((answer,))
     if isinstance(answer, Unavailable):
-        return _storage_unavailable(job, answer.message)
+        return _unreadable(job, store, answer)
     try:
         holder = None if answer is None else Alias.model_validate(answer).version
     except ValidationError:
-        return _storage_unavailable(job, f"the document {question.key} is not an alias")
+        return _held_up(job, owner.storage_unavailable(f"the document {question.key} is not an alias"))
     candidate = Candidate(result.model, promotion, result.comparison)
     gate = judge(candidate, holder)
     decided = replace(job, status=job.status.model_copy(update={"promotion": gate}))
@@ -289,7 +325,7 @@ def _run(job: _Job, number: int, store: Store) -> Run:
         uid=meta["uid"],
         attempt=number,
         storage=store.storage,
-        training=job.spec,
+        training=warmstart.settled(job.spec, job.status.started_from),
         image=job.spec.workers.image or job.settings.runtime_image,
         trigger=(meta.get("annotations") or {}).get(TRIGGER_ANNOTATION, ""),
     )
@@ -297,18 +333,27 @@ def _run(job: _Job, number: int, store: Store) -> Run:
 
 def _end(job: _Job, verdict: Verdict, actions: tuple[Action, ...] = ()) -> Plan:
     """End the job for good: a completion time is never taken back."""
-    ended = replace(job, status=job.status.model_copy(update=owner.ending(job.clock, job.now)))
+    completed = verdict.state is State.READY
+    # Gangs end with their job when its time is up, and when their work was found done.
+    cause = Cause.COMPLETED if completed else Cause.DEADLINE_EXCEEDED
+    told = history.over(job.status, job.view.number, cause, stamp(job.now), None if completed else verdict.message)
+    ended = replace(job, status=told.model_copy(update=owner.ending(job.clock, job.now)))
     ttl = job.spec.ttl_seconds_after_finished
     wake = None if ttl is None else float(ttl)
     return replace(_report(ended, verdict, ended=True), actions=actions, wake_after=wake)
 
 
-def _storage_unavailable(job: _Job, message: str) -> Plan:
-    verdict = owner.held_up(job.before, owner.storage_unavailable(message))
-    return replace(_report(job, verdict), wake_after=owner.SOON)
+def _unreadable(job: _Job, store: Store, trouble: Unavailable) -> Plan | Ask:
+    why = owner.unreadable(job.observed, store, trouble)
+    return _held_up(job, why) if isinstance(why, Verdict) else Ask((why,))
+
+
+def _held_up(job: _Job, why: Verdict) -> Plan:
+    return replace(_report(job, owner.held_up(job.before, why)), wake_after=owner.SOON)
 
 
 def _report(job: _Job, verdict: Verdict, *, ended: bool = False) -> Plan:
     look = goodput.Look(job.observed, job.spec.workers, job.before, job.status, verdict, job.view, job.now)
     status = job.status.model_copy(update={"goodput": goodput.kept(look)})
-    return owner.say(job.observed, job.before, status, verdict, job.now, ended=ended)
+    said = owner.say(job.observed, job.before, status, verdict, job.now, ended=ended)
+    return replace(said, events=(*said.events, *on_restarts(job.before.attempts, status.attempts)))

@@ -19,7 +19,7 @@ from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import Completed, GiveUp, Hold, Next, Rules, Running, Start, decide, when_quiet
 from modelwright.plan.observed import Observed
 from modelwright.plan.questions import ReadDocument, Store, Unavailable
-from modelwright.plan.queueing import queue_of
+from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.sweep_checks import problem
 from modelwright.plan.times import stamp
@@ -78,7 +78,7 @@ def _next(sweep: _Sweep) -> Plan | Ask:
         backoff_seconds=_BACKOFF,
         startup_timeout_seconds=_STARTUP_TIMEOUT,
         active_deadline_seconds=sweep.spec.active_deadline_seconds,
-        queue=queue_of(sweep.observed.object, sweep.spec.workers, sweep.settings),
+        queue=held_back(_queue(sweep), sweep.observed, sweep.before),
     )
     was_suspended = is_suspended(sweep.before.conditions)
     step = decide(sweep.view, sweep.clock, rules, sweep.now, was_suspended=was_suspended)
@@ -93,6 +93,10 @@ def _next(sweep: _Sweep) -> Plan | Ask:
     return _proceed(sweep, step)
 
 
+def _queue(sweep: _Sweep) -> Queue | None:
+    return queue_of(sweep.observed.object, sweep.spec.workers, sweep.settings, sweep.view.job)
+
+
 def _with_result(sweep: _Sweep, step: Next) -> Plan | Ask:
     """Read what the sweep has found so far, and end it or go on."""
     if sweep.store is None or sweep.view.number == 0:
@@ -104,8 +108,10 @@ def _with_result(sweep: _Sweep, step: Next) -> Plan | Ask:
         return Ask((answer,))
     actions = step.actions if isinstance(step, GiveUp) else ()
     if isinstance(answer, Unavailable):
-        said = _report(sweep, owner.held_up(sweep.before, owner.storage_unavailable(answer.message)))
-        return replace(said, actions=actions, wake_after=owner.SOON)
+        why = owner.unreadable(sweep.observed, sweep.store, answer)
+        if not isinstance(why, Verdict):
+            return Ask((why,))
+        return replace(_report(sweep, owner.held_up(sweep.before, why)), actions=actions, wake_after=owner.SOON)
     try:
         result = SweepResult.model_validate(answer)
     except ValidationError:
@@ -150,7 +156,7 @@ def _start(sweep: _Sweep, number: int) -> Plan | Ask:
 
 def _launch(sweep: _Sweep, number: int) -> Plan:
     spec, store = sweep.spec, sweep.store
-    queue = queue_of(sweep.observed.object, spec.workers, sweep.settings)
+    queue = _queue(sweep)
     assert store is not None  # noqa: S101 (nothing starts without)
     made = Gang(
         owner=sweep.observed.object,

@@ -1,10 +1,13 @@
 """How a pod says why it gave up: one JSON document in its termination message."""
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED, TERMINATED, TERMINATION_MESSAGE_FILE, Failure
@@ -19,6 +22,8 @@ _STEP = "modelwright_step"
 _NODE = "modelwright_node"
 _INFRASTRUCTURE = frozenset({PEER_LOST, TERMINATED, PREFLIGHT_FAILED, "WorkersMissing", "CheckpointLost"})
 """Reasons for which no program is to blame."""
+_GPU_FULL = ("CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "HIP error: out of memory")
+"""In what is no error of its own, as of a kernel that could not be launched."""
 _YIELD_SECONDS = 2.0
 """Longer than torchrun and the kubelet take to notice that a process has died."""
 
@@ -80,15 +85,26 @@ def _failure(error: BaseException) -> Failure:
         return shortened("StorageUnavailable", error.message, retryable=error.retryable)
     if isinstance(error, MemoryError):
         return shortened("OutOfMemory", "The process ran out of memory: raise workers.resources", retryable=True)
+    if out_of_memory(error):
+        hint = "lower the batch size, or take a device with more memory"
+        return shortened("OutOfMemory", f"{type(error).__name__}: {hint}: {error}", retryable=True)
     return shortened("TrainingError", f"{type(error).__name__}: {error}", retryable=True)
 
 
 def _class_of(error: BaseException, failure: Failure) -> FailureClass:
     if isinstance(error, StoreError) or failure.reason in _INFRASTRUCTURE:
         return FailureClass.INFRASTRUCTURE
-    if isinstance(error, MemoryError):
+    if out_of_memory(error):
         return FailureClass.OUT_OF_MEMORY
     return FailureClass.DATA_ERROR if isinstance(error, DataError) else FailureClass.APPLICATION_ERROR
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether there was no more memory: of the process, or of its GPU."""
+    # By its name, for torch and Ray each have one of their own, and neither has to be imported here.
+    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    words = isinstance(error, RuntimeError) and any(word in str(error) for word in _GPU_FULL)
+    return isinstance(error, MemoryError) or named or words
 
 
 def write_failure(failure: Failure, path: Path | None = None) -> None:
@@ -103,6 +119,25 @@ def write_failure(failure: Failure, path: Path | None = None) -> None:
         target.write_text(failure.model_dump_json(by_alias=True))
     except OSError as error:
         logger.warning("the termination message could not be written: %s", error)
+
+
+def said(path: Path | None = None) -> str | None:
+    """Return the reason of the failure that was left; None where there is none, an unknown word where it is no JSON."""
+    try:
+        text = (path or Path(TERMINATION_MESSAGE_FILE)).read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    try:
+        return Failure.model_validate_json(text).reason if text else None
+    except ValidationError:
+        return "Unknown"
+
+
+def forget(reasons: Collection[str], path: Path | None = None) -> None:
+    """Take back a failure that was left, if it has one of these reasons: it has come to nothing."""
+    if said(path) in reasons:
+        with contextlib.suppress(OSError):
+            (path or Path(TERMINATION_MESSAGE_FILE)).write_text("")
 
 
 def leave_behind(failure: Failure, path: Path | None = None, pause: Callable[[float], None] = time.sleep) -> None:

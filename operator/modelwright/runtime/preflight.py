@@ -1,7 +1,7 @@
 """`python -m modelwright.runtime.preflight [SECONDS]`: does every worker of the gang have an address?
 
-Runs beside torchrun in the pods of a recipe, and may run before a program of the user's own. Worker 0 asks for all
-names, the others for its name alone: a gang of a thousand asks the cluster's DNS two thousand times, not a million.
+Runs beside torchrun in the pods of a recipe, and may run as a program before one of the user's own. Worker 0 asks for
+all names, the others for its name alone: a gang of a thousand asks the cluster's DNS two thousand times, not a million.
 It imports next to nothing, so that it costs next to nothing.
 """
 
@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -40,33 +41,46 @@ def wait_for(
     patience: float,
     has_address: Callable[[str], bool],
     now: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
+    met: Callable[[], bool] = lambda: False,
 ) -> list[int]:
-    """Wait until all names have addresses; return the workers that have none when `patience` seconds are over."""
+    """Wait until all names have addresses; return the workers that have none when `patience` seconds are over.
+
+    None are missing once the workers have `met` all the same: a name may never be known where it is asked for.
+    """
     begun = said = now()
     left = missing(hosts, indexes, has_address)
-    while left and now() - begun < patience:
+    while left and not met() and now() - begun < patience:
         if now() - said >= _SAY_EVERY:
             logger.info("waiting for the address of %s", _workers(hosts, left))
             said = now()
         sleep(_PAUSE)
         left = missing(hosts, left, has_address)
-    return left
+    return [] if met() else left
 
 
 def main(arguments: Sequence[str]) -> int:
     """Return 0 when every name has an address, or 1 with a `Failure` left behind."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    return int(not check(float(arguments[0]) if arguments else _PATIENCE))
+
+
+def check(patience: float, met: threading.Event | None = None) -> bool:
+    """Tell whether the names of the gang in the environment have addresses; leave a `Failure` behind where not.
+
+    `met` is set when the workers have found each other; what is missing then is missed by nobody.
+    """
+    met = met or threading.Event()
     hosts, workers = os.environ.get(HOSTS_VARIABLE, ""), int(os.environ.get(WORKERS_VARIABLE, "1"))
     if workers == 1 or not hosts:
-        return 0
+        return True
     leads = os.environ.get(INDEX_VARIABLE, "0") == "0"
     wanted = range(workers) if leads else range(1)
-    left = wait_for(hosts, wanted, float(arguments[0]) if arguments else _PATIENCE, _has_address)
+    left = wait_for(hosts, wanted, patience, _has_address, sleep=met.wait, met=met.is_set)
     if not left:
-        return 0
+        return True
     _give_up(f"{whoami()}: there is no address for {_workers(hosts, left)}", blames_nobody=leads)
-    return 1
+    return False
 
 
 def _give_up(message: str, *, blames_nobody: bool) -> None:

@@ -15,7 +15,7 @@ from modelwright.registry.store import ObjectStore, open_store
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
 from modelwright.runtime.train.phases import of_this_process
-from modelwright.runtime.train.stop import Stop
+from modelwright.runtime.train.stop import Stop, withdraw
 from modelwright.runtime.train.world import joined, lost_peers
 from modelwright.runtime.watchdog import START_SECONDS
 from modelwright.train._session import Session
@@ -46,6 +46,7 @@ def begin(folder: Path) -> Iterator[Session]:
             raise
         finally:
             session.abandon()
+            withdraw()
 
 
 def _place(folder: Path) -> tuple[Run, ObjectStore]:

@@ -1,7 +1,6 @@
 """What a training loop of the user's own says and asks, between two steps."""
 
 import math
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -38,6 +37,10 @@ class Stopped(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(EXIT_TERMINATED)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Ray takes what a worker raises to its driver.
+        return Stopped, ()
 
 
 class Session(Rows):
@@ -189,7 +192,7 @@ class Session(Rows):
 
     def _listen(self) -> None:
         # Not before: until now, SIGTERM ends the process at once, and nothing is lost by that.
-        if not self._listens and threading.current_thread() is threading.main_thread():
+        if not self._listens:
             self._stop.listen()
         self._listens = True
 

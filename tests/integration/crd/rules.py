@@ -38,6 +38,7 @@ REFUSED_BY_PATTERN = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": "top-5",
     r"^[a-z][a-zA-Z]*(\.[a-z][a-zA-Z]*)?$": "neural_network.learning_rate",
     r"^gpu$": "cpu",
+    r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9/_.~%-]+$": "multikueue",
 }
 
 _KEY_OF = {"name": "a", "key": "b"}
@@ -75,6 +76,10 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
         "framework": "Ray",
         "workers": {"processesPerNode": 2},
     },
+    "failurePolicy.processRestarts is for torchrun: Ray starts its actors again by options of its own": {
+        "framework": "Ray",
+        "failurePolicy": {"processRestarts": 1},
+    },
     # the pods of a gang
     "topologyKey says nothing without topology": {"topologyKey": "rack"},
     "a pod of a gang has the one container worker, and ends with it: put a side-car into initContainers, with "
@@ -105,9 +110,10 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "labels below modelwright.dev/ and batch.kubernetes.io/, app.kubernetes.io/managed-by, job-name and controller-uid "
     "are set by the operator and by the Job": {"labels": {"modelwright.dev/attempt": "7"}},
     # parts of it
-    "resume.from takes exactly one of model and checkpoint": {
+    "resume.from takes exactly one of model, checkpoint and trainingJob": {
         "model": {"name": "flight-delays", "version": 1},
         "checkpoint": "s3://bucket/checkpoints/1/",
+        "trainingJob": "flight-delays-large",
     },
     "a failure rule needs exitCodes or message": {"restart": False, "message": None},
     "a failure rule does nothing: give failureClass, restart or excludeNode": {
@@ -177,6 +183,7 @@ REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.model cannot be changed: create a new TrainingJob": {"model": {"name": "other"}},
     "spec.storage cannot be changed: create a new TrainingJob": {"storage": {"uri": "s3://other-bucket"}},
     "spec.failurePolicy cannot be changed: create a new TrainingJob": {"failurePolicy": {"maxRestarts": 9}},
+    "spec.managedBy cannot be changed: create a new TrainingJob": {"managedBy": "kueue.x-k8s.io/multikueue"},
     "spec.template cannot be changed: create a new TuningSweep": {"template": {"dataset": {"splitSeed": 8}}},
     "spec.searchSpace cannot be changed: create a new TuningSweep": {
         "searchSpace": [{"name": "algorithm", "choice": {"values": ["LightGBM"]}}]

@@ -84,6 +84,8 @@ class FakeApi:
             raise errors.NotFound(f"{key.name} not found", 404)
         if known is not None and metadata.get("uid", known["metadata"]["uid"]) != known["metadata"]["uid"]:
             raise errors.Conflict("uid mismatch", 409)
+        if known is not None and metadata.get("resourceVersion") not in (None, known["metadata"]["resourceVersion"]):
+            raise errors.Conflict("the object has been modified", 409)
         if subresource is not None:
             return self._change(key, {**known, "status": document["status"]})
         if known is None:

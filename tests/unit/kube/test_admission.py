@@ -10,6 +10,7 @@ import pytest
 from modelwright.kube import admission, errors
 from modelwright.kube.admission import Admission
 from modelwright.kube.objects import Key
+from modelwright.kube.refusals import Refusals
 from modelwright.plan.quotas import Quota
 from tests.unit.kube.bench import READY, Bench, making
 from tests.unit.kube.fake_api import child, training_job
@@ -288,3 +289,24 @@ async def test_without_quotas_nothing_is_looked_at() -> None:
     assert world.metrics() == {}
     assert not task.done()
     task.cancel()
+
+
+async def test_who_may_not_start_is_told_why_once_and_as_long_as_it_waits() -> None:
+    woken: list[Key] = []
+    refusals = Refusals(woken.append)
+    world = World(*CPUS)
+    world.admission = Admission(world.bench.objects, world.bench.hands, CPUS, world.bench.clock, refusals)
+    world.add("a")
+    refused = errors.Rejected("denied by policy", 403)
+    world.bench.api.fail = lambda verb, kind, name: refused if verb == "patch" else None
+    job = world.bench.api.objects[Key("Job", "ns", "a-1")]
+    for _ in range(2):
+        assert await world.admission.decide()
+        world.bench.clock.now += admission.REFUSED_SECONDS + 1
+    assert woken == [Key("TrainingJob", "ns", "a")]
+    assert refusals.of([job]) == "denied by policy"
+    world.bench.api.fail = lambda verb, kind, name: None
+    await world.admission.decide()
+    await world.admission.decide()
+    assert world.running() == ["a-1"]
+    assert refusals.of([job]) is None

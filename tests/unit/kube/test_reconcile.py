@@ -227,6 +227,16 @@ async def test_a_status_never_goes_to_a_successor_of_the_same_name() -> None:
     assert "status" not in bench.api.objects[KEY]
 
 
+async def test_a_status_that_was_planned_on_an_old_view_is_not_written_over_a_newer_one() -> None:
+    bench = Bench(making(READY))
+    shown = bench.show(training_job())
+    newer = {"conditions": [{"type": "Ready", "status": "False", "reason": "Newer", "message": "by the next leader"}]}
+    bench.api.add({**shown, "status": newer})
+    outcome = await bench.look()
+    assert (outcome.result, outcome.retry) == ("conflict", True)
+    assert bench.api.objects[KEY]["status"] == newer
+
+
 async def test_the_status_of_an_object_that_is_gone_is_no_error() -> None:
     bench = Bench(making(READY))
     bench.show(training_job())

@@ -40,6 +40,11 @@ def disrupted(reason: str) -> dict[str, Any]:
             "code 3: ValueError: no",
         ),
         ({"ended": {"exitCode": 137}}, Cause.WORKER_FAILED, "was killed"),
+        (
+            {"ended": {"message": "Traceback\ntorch.OutOfMemoryError: CUDA out of memory. Tried\nbye"}},
+            Cause.OUT_OF_MEMORY,
+            "ran out of memory: torch.OutOfMemoryError: CUDA out of memory. Tried",
+        ),
         ({"ended": {"reason": "OOMKilled"}}, Cause.OUT_OF_MEMORY, "raise workers.resources.limits.memory"),
         ({"reason": "Evicted", "message": "low on disk"}, Cause.EVICTED, "was evicted by its node"),
         ({"reason": "NodeLost"}, Cause.NODE_LOST, "lost its node"),
@@ -66,6 +71,25 @@ def test_each_way_to_fail_has_its_name_and_its_worker(status: dict[str, Any], ca
     assert loss.message.startswith("pod a-1-1 (worker 1)")
     assert words in loss.message
     assert loss.retryable
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ({"reason": "OutOfMemory", "message": "raise it", "failureClass": "OutOfMemory"}, FailureClass.OUT_OF_MEMORY),
+        ({"reason": "Trouble", "message": "torch.OutOfMemoryError: CUDA out of memory"}, FailureClass.OUT_OF_MEMORY),
+        (
+            {"reason": "Trouble", "message": "torch.OutOfMemoryError: no", "failureClass": "ApplicationError"},
+            FailureClass.APPLICATION_ERROR,
+        ),
+        ({"reason": "Trouble", "message": "torch.OutOfMemoryError: no", "retryable": False}, FailureClass.DATA_ERROR),
+    ],
+)
+def test_want_of_memory_is_a_class_of_its_own_whoever_tells_it(words: dict[str, Any], kind: FailureClass) -> None:
+    told = pod(1, ended={"message": json.dumps(words)})
+    loss = classify([pod(0, ended={"message": "ConnectionError: worker 1 is gone"}, at="2026-11-23T09:59:59Z"), told])
+    assert classify([told]).failure_class is kind
+    assert (loss.reason == "OutOfMemory") == (words["reason"] == "OutOfMemory"), "its peers failed for want of it"
 
 
 def test_what_a_new_attempt_cannot_cure_is_not_retried() -> None:

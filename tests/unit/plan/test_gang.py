@@ -47,10 +47,11 @@ def make(
     settings: Settings = SETTINGS,
     preflight: Any = None,
     checkpoint: dict[str, Any] | None = None,
+    failurePolicy: Any = None,  # noqa: N803 (as in the spec)
     **workers: Any,
 ) -> tuple[Any, ...]:
     of = of or owner()
-    more = {"preflight": preflight or {}, "checkpoint": checkpoint or {}}
+    more = {"preflight": preflight or {}, "checkpoint": checkpoint or {}, "failurePolicy": failurePolicy or {}}
     spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}, **more})
     storage = ResolvedStorage(uri="s3://models/team", endpoint="http://s3:7070", region="eu")
     meta = of["metadata"]
@@ -232,8 +233,9 @@ def test_one_pod_of_ours_needs_no_launcher() -> None:
 def test_one_pod_of_the_users_runs_under_torchrun() -> None:
     command = command_of(make(replicas=1, command=["python", "main.py"], args=["--lr", "1"]))
     assert command == [
-        *("torchrun", "--standalone", "--nproc-per-node=1", "--no-python"),
-        *("python", "main.py", "--lr", "1"),
+        *("torchrun", "--nnodes=1", "--nproc-per-node=1", "--max-restarts=0"),
+        *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--rdzv-id=uid-1-1"),
+        *("--no-python", "python", "main.py", "--lr", "1"),
     ]
 
 
@@ -266,6 +268,20 @@ def test_the_user_says_how_many_processes_where_kubernetes_does_not() -> None:
     )
 
 
+@pytest.mark.parametrize(("asked", "recipe", "command"), [(None, 3, 0), (0, 0, 0), (7, 7, 7)])
+def test_processes_start_again_in_their_pods_as_often_as_the_spec_says(
+    shell: Any, asked: int | None, recipe: int, command: int
+) -> None:
+    policy = {} if asked is None else {"processRestarts": asked}
+    mine = {"command": ["python", "main.py"]}
+    for workers, launcher, wanted in (({}, "python", recipe), (mine, "torchrun", command)):
+        for replicas in (1, 2):
+            made = make(failurePolicy=policy, replicas=replicas, processesPerNode=2, **workers)
+            (line,) = (line for line in shell(command_of(made), 0) if "--nproc-per-node=2" in line)
+            assert line.startswith(f"{launcher} ")
+            assert f" --max-restarts={wanted} " in line
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Any:
     """Run a container's command with programs that print how they were called."""
@@ -288,15 +304,15 @@ def test_index_0_hosts_the_rendezvous(shell: Any) -> None:
     (line,) = shell(command, 1)
     assert "is_host=0," in line
     host = f"{job_name(owner(), 1)}-0.{service_name(owner())}:29400"
-    for wanted in ("--nnodes=2", "--max-restarts=0", f"--rdzv-endpoint={host}", "--rdzv-id=uid-1-1"):
-        assert f" {wanted} " in line
-    assert line.endswith("-m modelwright.runtime.train")
+    for wanted in ("--nnodes=2", "--max-restarts=3", f"--rdzv-endpoint={host}", "--rdzv-id=uid-1-1"):
+        assert f" {wanted} " in f"{line} "
+    assert "-m modelwright.runtime.train.torchrun " in line
+    assert "--names" not in line
 
 
-def test_a_recipe_asks_for_the_names_of_its_workers_beside_torchrun(shell: Any) -> None:
-    lines = shell(command_of(make()), 1)
-    assert sorted(line.partition(" ")[0] for line in lines) == ["python", "torchrun"]
-    assert "python -m modelwright.runtime.preflight 1740" in lines
+def test_a_recipe_asks_for_the_names_of_its_workers_before_torchrun_gives_up(shell: Any) -> None:
+    (line,) = shell(command_of(make()), 1)
+    assert " --names=1740 " in line
     env = env_of(make(replicas=3))
     assert env["MODELWRIGHT_HOSTS"].format(2) == f"{job_name(owner(), 1)}-2.{service_name(owner())}"
     assert env["MODELWRIGHT_WORKERS"] == "3"

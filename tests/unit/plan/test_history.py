@@ -9,6 +9,7 @@ from modelwright.api.trainingjob import Attempt, Progress, TrainingJobStatus
 from modelwright.plan import history
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import View
+from modelwright.plan.events import on_restarts
 from modelwright.plan.failures import Cause, Loss
 
 AT = "2026-11-23T10:00:00Z"
@@ -85,3 +86,39 @@ def test_a_node_is_kept_away_from_as_soon_as_its_loss_is_noted() -> None:
     assert noted.excluded_nodes == ("node-1",)
     over = history.brought_up(noted, View(1, {}, (), tuple(rules)), None, NOW, suspended=False)
     assert over.excluded_nodes == ("node-1",)
+
+
+def reported(status: TrainingJobStatus, attempt: int, step: int, **fields: Any) -> TrainingJobStatus:
+    return history.with_report(status, TrainingReport(attempt=attempt, progress=Progress(step=step), **fields), attempt)
+
+
+def test_where_processes_started_again_in_their_pods_is_not_where_their_attempt_began() -> None:
+    two = (Attempt(number=1, start_time=AT, last_step=50), Attempt(number=2, start_time=AT))
+    status = reported(TrainingJobStatus(attempt=2, attempts=two), 2, 60, resumed_from_step=40)
+    again = reported(status, 2, 90, resumed_from_step=80, restarts=1)
+    first, second = again.attempts
+    assert (first.lost_steps, second.resumed_from_step, second.process_restarts) == (10, 40, 1)
+    assert (status.attempts[1].process_restarts, second.last_step) == (None, 90)
+
+
+def test_an_attempt_of_which_only_the_second_start_was_heard_began_there() -> None:
+    two = (Attempt(number=1, start_time=AT, last_step=50), Attempt(number=2, start_time=AT))
+    status = history.with_report(
+        TrainingJobStatus(attempt=2, attempts=two), TrainingReport(attempt=2, stage="Starting", restarts=2), 2
+    )
+    assert status.attempts[1].process_restarts == 2
+    first, second = reported(status, 2, 45, resumed_from_step=40, restarts=2).attempts
+    assert (first.lost_steps, second.resumed_from_step) == (10, 40)
+
+
+def test_a_late_report_does_not_take_a_restart_back() -> None:
+    status = reported(BEGUN, 1, 20, restarts=2)
+    assert reported(status, 1, 30, restarts=1).attempts[0].process_restarts == 2
+
+
+def test_processes_that_start_again_are_told_of_once() -> None:
+    before, after = reported(BEGUN, 1, 20).attempts, reported(BEGUN, 1, 20, restarts=1).attempts
+    (event,) = on_restarts(before, after)
+    assert (event.type, event.reason) == ("Warning", "ProcessRestarted")
+    assert "(1 so far)" in event.message
+    assert on_restarts(after, after) == on_restarts(before, before) == ()

@@ -1,10 +1,14 @@
 import os
+import signal
 import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from modelwright.plan.launch import Program, ray_command
+from modelwright.plan.launch import _HEARD, Program, ray_command
 
 COMMAND = ray_command(Program("unused", ("driver",)), job="j", service="s")
 
@@ -39,3 +43,90 @@ def test_ray_gets_a_second_chance_to_start_and_the_driver_never_runs_without_it(
 
     assert done.returncode == code
     assert (tmp_path / "ran").read_text().splitlines() == ran
+
+
+STUBBORN = "#!/bin/sh\necho ready >> ran\ntrap 'echo told >> ran; exit 7' TERM\nwhile :; do sleep 0.05; done\n"
+
+
+def soon(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextmanager
+def pod(tmp_path: Path, index: int, heard: str = "1 2") -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the command of a pod whose driver, or `ray start --block`, waits to be told to go and ends with 7 then."""
+    (tmp_path / "driver").write_text(STUBBORN)
+    (tmp_path / "ray").write_text(STUBBORN if index else "#!/bin/sh\n")
+    (tmp_path / "python").write_text("#!/bin/sh\n[ ! -e gone ]\n")  # with which the head is asked whether it is there
+    (tmp_path / "ran").touch()
+    for name in ("driver", "ray", "python"):
+        (tmp_path / name).chmod(0o755)
+    env = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "JOB_COMPLETION_INDEX": str(index),
+        "MODELWRIGHT_STOP": str(tmp_path / "stop"),
+    }
+    argv = [
+        part.replace(_HEARD, heard).replace("while saving; do sleep 1;", "while saving; do sleep 0.1;")
+        for part in COMMAND
+    ]
+    with subprocess.Popen(argv, env=env, cwd=tmp_path) as process:
+        try:
+            soon(lambda: "ready" in (tmp_path / "ran").read_text())
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_pod_of_ray_in_which_nothing_saves_goes_at_once_when_it_is_asked_to(tmp_path: Path, index: int) -> None:
+    with pod(tmp_path, index) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 7
+        assert not (tmp_path / "stop/asked").exists()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_pod_of_ray_stays_until_what_trains_in_it_has_saved_and_left(tmp_path: Path, index: int) -> None:
+    with pod(tmp_path, index) as process:
+        mark = tmp_path / "stop" / str(os.getpid())
+        mark.touch()
+        (tmp_path / "stop/999999999").touch()  # a process that is gone
+        process.send_signal(signal.SIGTERM)
+        soon((tmp_path / "stop/asked").exists)
+        time.sleep(0.4)
+        assert "told" not in (tmp_path / "ran").read_text()
+        mark.unlink()
+        assert process.wait(10) == 7
+        assert "told" in (tmp_path / "ran").read_text()
+
+
+def test_a_pod_whose_head_is_gone_does_not_wait_for_it_to_hear(tmp_path: Path) -> None:
+    with pod(tmp_path, 1, heard=" ".join(["1"] * 60)) as process:
+        mark = tmp_path / "stop" / str(os.getpid())
+        mark.touch()
+        (tmp_path / "gone").touch()
+        process.send_signal(signal.SIGTERM)
+        soon((tmp_path / "stop/asked").exists)
+        mark.unlink()
+        assert process.wait(10) == 7
+
+
+def test_a_driver_that_ends_by_itself_when_its_workers_have_saved_is_the_end_of_its_pod(tmp_path: Path) -> None:
+    with pod(tmp_path, 0) as process:
+        (tmp_path / "stop" / str(os.getpid())).touch()
+        process.send_signal(signal.SIGTERM)
+        soon((tmp_path / "stop/asked").exists)
+        # It is the only child of the shell that is no `sleep`.
+        subprocess.run(["pkill", "-TERM", "-P", str(process.pid), "-x", "driver"], check=True)
+        assert process.wait(10) == 7
+
+
+def test_nothing_of_an_earlier_life_of_the_pod_is_taken_for_a_wish(tmp_path: Path) -> None:
+    (tmp_path / "stop").mkdir()
+    (tmp_path / "stop/asked").touch()
+    with pod(tmp_path, 1):
+        assert not (tmp_path / "stop/asked").exists()

@@ -68,3 +68,39 @@ def test_stacks_at_the_end_are_those_of_a_program_that_stood_still(text: str) ->
 )
 def test_a_program_that_spoke_after_its_stacks_did_not_stand_still(text: str) -> None:
     assert not read(text, 1).stood_still
+
+
+CUDA = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 15.77 GiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (f"Traceback\n  File x\ntorch.OutOfMemoryError: {CUDA}\n", f"torch.OutOfMemoryError: {CUDA}"),
+        (f"torch.cuda.OutOfMemoryError: {CUDA}", f"torch.cuda.OutOfMemoryError: {CUDA}"),
+        (f"[rank3]: torch.OutOfMemoryError: {CUDA}\n[rank0]: gone", f"torch.OutOfMemoryError: {CUDA}"),
+        (f"(RayTrainWorker pid=7, ip=10.0.0.1) torch.OutOfMemoryError: {CUDA}", f"torch.OutOfMemoryError: {CUDA}"),
+        ("RuntimeError: CUDA error: out of memory\nlater", "RuntimeError: CUDA error: out of memory"),
+        ("RuntimeError: HIP out of memory.", "RuntimeError: HIP out of memory."),
+        ("MemoryError", "MemoryError"),
+        (
+            "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8. GiB",
+            "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8. GiB",
+        ),
+        (
+            "jaxlib._jax.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate",
+            "jaxlib._jax.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate",
+        ),
+        ("torch.OutOfMemoryError: " + "x" * 500, ("torch.OutOfMemoryError: " + "x" * 500)[:300]),
+        ("step 7: CUDA out of memory, halving the batch\nValueError: no", ""),
+        ("WARNING caught torch.OutOfMemoryError: halving the batch\nValueError: no", ""),
+        ("ValueError: no", ""),
+    ],
+)
+def test_want_of_memory_is_told_from_the_error_and_not_from_talk_of_it(text: str, error: str) -> None:
+    assert read(text, 1).out_of_memory == error
+
+
+def test_want_of_memory_is_heard_through_the_launcher() -> None:
+    text = TORCHRUN.format(first=1, root=1).replace("ValueError: bad batch", "[rank0]: torch.OutOfMemoryError: no")
+    assert read(text, 1).out_of_memory == "torch.OutOfMemoryError: no"

@@ -332,6 +332,57 @@ def test_a_deleted_service_is_put_back() -> None:
     assert len(sim.world.cluster.of_kind("Service")) == 1
 
 
+def test_a_pod_that_is_nobodys_is_stopped_after_the_end_too() -> None:
+    sim = Simulation()
+    sim.world.settle()
+    (pod, *_) = sim.world.cluster.of_kind("Pod")
+    labels = {**pod["metadata"]["labels"], "modelwright.dev/attempt": "7"}
+    meta = {"name": "orphan", "namespace": NAMESPACE, "labels": labels}
+    # Its Job was deleted without it, when no watch told of pods.
+    orphan = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}, "status": {"phase": "Running"}}
+    sim.world.cluster.create(orphan)
+    sim.world.settle()
+    assert sim.world.cluster.get(Key("Pod", NAMESPACE, "orphan")) is None
+    sim.world.assert_steady()
+
+
+def test_an_attempt_that_the_deadline_ends_has_an_end() -> None:
+    sim = running({**COMMAND, "activeDeadlineSeconds": 20})
+    sim.world.settle()
+    (attempt,) = sim.status["attempts"]
+    assert (attempt["reason"], attempt["endTime"]) == ("DeadlineExceeded", sim.status["completionTime"])
+    assert attempt["message"] == message(sim)
+    # No budget pays for it: there is no next attempt.
+    assert {"failureClass", "final"}.isdisjoint(attempt)
+    assert "failures" not in sim.status or sim.status["failures"] == []
+
+
+def test_a_loss_that_is_told_when_the_deadline_comes_stays_the_reason() -> None:
+    sim = running({**COMMAND, "activeDeadlineSeconds": 20})
+    # One pod is out of memory; the other one takes long to leave, so the attempt has not ended when the time is up.
+    sim.world.kubelets.lost.add(sim.world.cluster.of_kind("Pod")[1]["metadata"]["uid"])
+    sim.trainer.fail("memory")
+    sim.world.settle()
+    assert sim.ready == ("False", "DeadlineExceeded")
+    (attempt,) = sim.status["attempts"]
+    assert (attempt["reason"], attempt["endTime"]) == ("OutOfMemory", sim.status["completionTime"])
+
+
+def test_an_attempt_whose_work_is_found_done_after_a_suspension_has_completed() -> None:
+    sim = Simulation()
+    sim.until(lambda: bool(sim.trainer.begun))
+    (job,) = sim.world.cluster.of_kind("Job")
+    sim.world.controllers.remove(sim.trainer)
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.run(40)
+    sim.trainer.leave_result(job)
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    (attempt,) = sim.status["attempts"]
+    assert (attempt["reason"], attempt["endTime"]) == ("Completed", sim.status["completionTime"])
+
+
 def test_events_tell_the_story_once() -> None:
     sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0}})
     sim.trainer.fail("evicted")

@@ -242,6 +242,20 @@ def test_while_the_store_is_down_nothing_is_decided() -> None:
     assert world.condition("Succeeded") == ("True", "Succeeded")
 
 
+def test_a_sweep_that_goes_on_without_its_secret_says_how_to_make_it() -> None:
+    world = searching()
+    world.sweep["spec"]["template"] = {**TEMPLATE, "storage": {"secretName": "mine"}}
+    world.sweep["spec"]["suspend"] = True
+    world.look()
+    world.jobs.clear()
+    world.pods.clear()
+    world.sweep["spec"]["suspend"] = False
+    world.result, world.has_secret = Unavailable("Secret does not exist"), False
+    world.look()
+    assert world.condition("Suspended") == ("True", "SecretNotFound")
+    assert "kubectl create secret generic mine" in world.message()
+
+
 def test_a_suspended_sweep_stops_its_pods_and_goes_on_in_the_same_attempt() -> None:
     world = searching()
     world.sweep["spec"]["suspend"] = True

@@ -69,6 +69,7 @@ class World:
         self.result: SweepResult | Unavailable | None = None
         self.report: SweepReport | None = None
         self.rejection: Rejection | None = None
+        self.has_secret = True
         self.asked: list[Question] = []
         self.deleted = False
         self.status_writes = 0
@@ -145,7 +146,7 @@ class World:
             case ReadLive("TrainingJob", "team", name):
                 return self.training_jobs.get(name)
             case SecretExists():
-                return True
+                return self.has_secret
             case ReadDocument(_, "runs/team/sweep-uid/sweep.json"):
                 return self.result.document() if isinstance(self.result, SweepResult) else self.result
         raise AssertionError(f"nobody should ask {question}")

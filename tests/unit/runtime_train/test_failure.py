@@ -1,4 +1,5 @@
 import json
+import logging
 import pickle
 from pathlib import Path
 
@@ -6,7 +7,21 @@ import pytest
 
 from modelwright.api.run import PEER_LOST, Failure
 from modelwright.registry.errors import StoreError
-from modelwright.runtime.failure import DataError, RunError, at_step, explain, guarded, on_node, write_failure
+from modelwright.runtime.failure import (
+    DataError,
+    RunError,
+    at_step,
+    explain,
+    forget,
+    guarded,
+    on_node,
+    said,
+    write_failure,
+)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names its own, which takes seconds to import."""
 
 
 def raising(error: BaseException) -> None:
@@ -21,6 +36,9 @@ def raising(error: BaseException) -> None:
         (RunError("Terminated", "asked", retryable=True, exit_code=143), "Terminated", "Infrastructure", True, 143),
         (StoreError("no bucket", retryable=False), "StorageUnavailable", "Infrastructure", False, 1),
         (MemoryError(), "OutOfMemory", "OutOfMemory", True, 1),
+        (OutOfMemoryError("CUDA out of memory. Tried"), "OutOfMemory", "OutOfMemory", True, 1),
+        (RuntimeError("CUDA error: out of memory"), "OutOfMemory", "OutOfMemory", True, 1),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "TrainingError", "ApplicationError", True, 1),
         (KeyError("x"), "TrainingError", "ApplicationError", True, 1),
     ],
 )
@@ -69,9 +87,13 @@ def test_who_lost_a_peer_leaves_after_it_so_that_the_gang_fails_for_the_cause(tm
 
 
 @pytest.mark.parametrize("letter", ["x", "\n", '"', "é", "🙂", "\ud800"], ids=ascii)
-def test_a_long_message_fits_the_termination_message(tmp_path: Path, letter: str) -> None:
+def test_a_long_message_fits_the_termination_message(
+    tmp_path: Path, letter: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "message"
-    guarded(lambda: raising(ValueError(letter * 100_000)), path)
+    # Half a surrogate in a captured log cannot be told to the process that reports.
+    with caplog.at_level(logging.CRITICAL + 1, logger="modelwright.runtime.failure"):
+        guarded(lambda: raising(ValueError(letter * 100_000)), path)
     assert len(path.read_bytes()) <= 4096
     assert Failure.model_validate_json(path.read_bytes()).reason == "TrainingError"
 
@@ -97,3 +119,24 @@ def test_what_was_noted_on_an_error_is_sent_with_it(error: RunError) -> None:
     on_node(error, "gpu-17")
     told = explain(pickle.loads(pickle.dumps(error)))  # noqa: S301 (our own)
     assert (told.reason, told.step, told.node) == (error.reason, 7, "gpu-17")
+
+
+def test_what_was_said_is_known_and_only_what_came_to_nothing_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    assert said(path) is None
+    forget({PEER_LOST}, path)
+    assert not path.exists()
+    write_failure(explain(RunError(PEER_LOST, "gone", retryable=True)), path)
+    assert said(path) == PEER_LOST
+    forget({PEER_LOST}, path)
+    assert (said(path), path.read_text()) == (None, "")
+    write_failure(explain(DataError("DataInvalid", "bad")), path)
+    forget({PEER_LOST}, path)
+    assert said(path) == "DataInvalid"
+
+
+@pytest.mark.parametrize("text", ["Killed", "{}", "[1]"])
+def test_words_of_others_are_a_cause_too(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "message"
+    path.write_text(text)
+    assert said(path) not in {None, PEER_LOST}

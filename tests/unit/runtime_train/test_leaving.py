@@ -1,10 +1,15 @@
 """What a run that is asked to stop leaves behind."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
+import pytest
+
 from modelwright.api.run import TERMINATED
-from modelwright.runtime.train.stop import EXIT_TERMINATED, leave
+from modelwright.api.variables import STOP_VARIABLE
+from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop, leave, withdraw
 from modelwright.runtime.train.world import World
 
 
@@ -29,3 +34,36 @@ def test_the_error_to_leave_with_tells_whether_it_was_saved(tmp_path: Path) -> N
     assert (saved.message, saved.exit_code) == ("Asked to stop; saved at step 40", EXIT_TERMINATED)
     assert lost.message == "Asked to stop; step 40 could not be saved"
     assert not nowhere.exists(), "only a pod has a termination message"
+
+
+def in_a_thread(stop: Stop) -> None:
+    """Listen as training does under Ray."""
+    thread = threading.Thread(target=stop.listen)
+    thread.start()
+    thread.join()
+
+
+def test_where_no_signal_comes_it_says_that_it_listens_and_is_asked_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STOP_VARIABLE, str(tmp_path))
+    stop = Stop()
+    in_a_thread(stop)
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+    assert not stop.requested
+    (tmp_path / "asked").touch()
+    assert stop.requested
+    withdraw()
+    withdraw()
+    assert [path.name for path in tmp_path.iterdir()] == ["asked"]
+
+
+@pytest.mark.parametrize("folder", [None, "/nonexistent/folder"])
+def test_where_nobody_asks_by_files_it_is_not_asked(folder: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STOP_VARIABLE, raising=False)
+    if folder is not None:
+        monkeypatch.setenv(STOP_VARIABLE, folder)
+    stop = Stop()
+    in_a_thread(stop)
+    assert not stop.requested
+    withdraw()

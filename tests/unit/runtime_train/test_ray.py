@@ -1,17 +1,19 @@
 """What the driver makes of its workers, without a cluster."""
 
 import os
+from pathlib import Path
 
 import pytest
 from ray.exceptions import RayActorError
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
-from modelwright.api.run import PEER_LOST
+from modelwright.api.run import PEER_LOST, Run
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import DataError, RunError
-from modelwright.runtime.train import main
+from modelwright.runtime.train import main, ray_main
 from modelwright.runtime.train.ray_main import _config_of, _root, _torch_config, _work, scaling_of
+from modelwright.runtime.train.stop import terminated
 from tests.unit.runtime_train.runs import run_of
 
 LOST = RunError(PEER_LOST, "gone", retryable=True)
@@ -72,6 +74,34 @@ def test_beside_other_workers_of_its_pod_a_worker_keeps_its_share(monkeypatch: p
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     _work(config)
     assert seen == ["1"]
+
+
+def test_a_worker_that_was_asked_to_leave_says_so_in_its_own_pod(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / str(os.getpid())).touch()
+    message = tmp_path / "termination-log"
+    message.write_text("did not fit")
+    monkeypatch.setenv("MODELWRIGHT_STOP", str(tmp_path))
+    monkeypatch.setattr(ray_main, "TERMINATION_MESSAGE_FILE", str(message))
+
+    def leave(run: Run) -> None:
+        raise terminated(40)
+
+    monkeypatch.setattr(main, "execute", leave)
+    with pytest.raises(RunError, match="saved at step 40"):
+        _work(_config_of(run_of()))
+    assert "saved at step 40" in message.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["termination-log"], "nothing saves here any more"
+
+
+def test_a_worker_without_memory_is_told_before_those_that_it_took_along() -> None:
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    full = OutOfMemoryError("CUDA out of memory")
+    assert _root(WorkerGroupError("failed", {0: RayActorError(), 1: Wrapped(full)})) is full
+    assert _root(WorkerGroupError("failed", {0: LOST, 1: full})) is full
 
 
 @pytest.mark.parametrize(("enabled", "seconds"), [(True, 259200), (False, 1800)])

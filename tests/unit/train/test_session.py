@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import pickle
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -245,3 +247,30 @@ def test_reports_tell_what_the_time_was_spent_on(store: ObjectStore) -> None:
     loop.train(5)
     spent = loop.reporter.reports[-1].spent
     assert (spent.starting, spent.training) == (8, 4), "the first step belongs to the start"
+
+
+def test_a_stop_can_be_taken_to_the_driver_of_ray() -> None:
+    taken = pickle.loads(pickle.dumps(train.Stopped()))  # noqa: S301 (just made here)
+    assert (type(taken), taken.code) == (train.Stopped, 143)
+
+
+def test_a_loop_in_a_thread_of_rays_saves_when_its_pod_is_asked_to_leave(
+    client: FakeS3, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELWRIGHT_STOP", str(tmp_path))
+    loop = Loop(store, run_of(checkpoint={"everySteps": 100}))
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            loop.train(3)
+            (tmp_path / "asked").touch()
+            loop.train(9)
+        except train.Stopped as stopped:
+            raised.append(stopped)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(raised) == 1
+    assert steps(client) == {1}, "at the first step after it was asked"

@@ -10,6 +10,7 @@ from modelwright.api.run import Run, TrainingReport
 from modelwright.api.trainingjob import CheckpointStatus
 from modelwright.runtime.failure import RunError, at_step
 from modelwright.runtime.report import Reporter
+from modelwright.runtime.train.agentstore import restarts
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
 from modelwright.runtime.train.phases import Phase, Phases
 from modelwright.runtime.train.progress import Clock
@@ -117,6 +118,7 @@ def report(around: Surroundings, learnt: Learnt, stage: str = "Training") -> Tra
         resumed_from_step=learnt.resumed_from_step,
         stage=stage,
         spent=around.phases.spent(),
+        restarts=restarts(),
     )
 
 

@@ -4,8 +4,11 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from modelwright.api import layout
 from modelwright.api.artifacts import Metrics
@@ -17,7 +20,17 @@ from modelwright.registry.versions import find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
-from modelwright.runtime.train import data, incumbent, package, preflight, problem, reference, warmstart
+from modelwright.runtime.train import (
+    agentstore,
+    data,
+    incumbent,
+    package,
+    preflight,
+    problem,
+    reference,
+    together,
+    warmstart,
+)
 from modelwright.runtime.train.answers import GraphModel
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.evaluation import evaluate, outcome_of, require_thresholds
@@ -29,16 +42,24 @@ from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.recipes import begin, fingerprint
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.trainer import Trainer
-from modelwright.runtime.train.world import World, joined
+from modelwright.runtime.train.world import World, joined, lost_peers
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Run what MODELWRIGHT_RUN says and exit; a failure is left as the termination message."""
+    """Run what MODELWRIGHT_RUN says and exit."""
+    leave(run())
+
+
+def run() -> int:
+    """Run what MODELWRIGHT_RUN says and return the exit code; a failure is left as the termination message."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    code = guarded(_run_from_environment)
-    # Without the interpreter's farewell: threads of a broken process group could keep it from ever ending.
+    return guarded(_run_from_environment)
+
+
+def leave(code: int) -> NoReturn:
+    """Exit without the interpreter's farewell: threads of a broken process group could keep it from ever ending."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -54,7 +75,8 @@ def execute(run: Run) -> None:
         around = Surroundings(run, world, stop, reporter, watchdog=watchdog, phases=of_this_process())
         if world.leads:
             # A process that has said that it starts is known to be starting until it says more.
-            reporter.send(TrainingReport(attempt=run.attempt, stage="Starting", spent=around.phases.spent()))
+            spent, again = around.phases.spent(), agentstore.restarts()
+            reporter.send(TrainingReport(attempt=run.attempt, stage="Starting", spent=spent, restarts=again))
         store = open_store(run.storage)
         preflight.check(run, world, store, stop)
         if world.agree(world.leads and finish_registered(store, run)):
@@ -123,11 +145,28 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
     preprocessor, trainer = begin(split, recipe, world)
     checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
     learnt = learn(trainer, checkpoints, around, lambda: warmstart.begin(trainer, store, run, split.signature))
-    if not world.leads:
+    with _until_all_are_done(around, trainer):
+        if not world.leads:
+            return
+        logger.info("trained for %d steps; evaluating", trainer.step)
+        around.reporter.send(report(around, learnt, stage="Evaluating"))
+        _finish(around, store, scratch, split, preprocessor, trainer)
+
+
+@contextmanager
+def _until_all_are_done(around: Surroundings, trainer: Trainer) -> Iterator[None]:
+    """Hold the others until rank 0 has left the block. Raises `RunError` PeerLost or Terminated."""
+    if around.world.size == 1 or not agentstore.kept_by_agent():
+        yield
         return
-    logger.info("trained for %d steps; evaluating", trainer.step)
-    around.reporter.send(report(around, learnt, stage="Evaluating"))
-    _finish(around, store, scratch, split, preprocessor, trainer)
+    with lost_peers():
+        store = agentstore.connect()
+    yield
+    with lost_peers():
+        if around.world.leads:
+            together.leave(store)
+        else:
+            together.stay(store, around.stop, trainer.step)
 
 
 def _finish(

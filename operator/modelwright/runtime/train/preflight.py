@@ -22,6 +22,7 @@ from modelwright.registry.probe import require_conditional_writes
 from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import RunError, on_node
 from modelwright.runtime.preflight import whoami
+from modelwright.runtime.train.agentstore import connect, restarts
 from modelwright.runtime.train.stop import Stop, terminated
 from modelwright.runtime.train.world import World, lost_peers
 
@@ -49,7 +50,7 @@ def check(run: Run, world: World, store: ObjectStore, stop: Stop) -> None:
     if world.size == 1:
         ours()
     else:
-        roll = RollCall(world, _round(run, world), _connect())
+        roll = RollCall(world, _round(run, world), connect())
         with lost_peers():
             roll.answer(ours, wanted.timeout_seconds, stop)
         collective(world, wanted.timeout_seconds)
@@ -58,7 +59,7 @@ def check(run: Run, world: World, store: ObjectStore, stop: Stop) -> None:
 
 def _round(run: Run, world: World) -> str:
     """Return a name under which no earlier processes have called: torchrun's store outlives those that it restarts."""
-    return f"{run.uid}-{run.attempt}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{world.size}"
+    return f"{run.uid}-{run.attempt}-{restarts()}-{world.size}"
 
 
 def _own_checks(run: Run, world: World, store: ObjectStore) -> None:
@@ -182,13 +183,6 @@ class RollCall:
 
     def _key(self, what: object) -> str:
         return f"modelwright/preflight/{self.name}/{what}"
-
-
-def _connect() -> Any:
-    """Return a connection to the store that torchrun or Ray has brought up for the process group."""
-    from torch.distributed import TCPStore
-
-    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
 
 
 def _failed(check: str, what: str, *, retryable: bool = True) -> RunError:

@@ -7,6 +7,7 @@ as under torchrun, so a job may change its framework between two attempts; nothi
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
@@ -15,13 +16,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from modelwright.api.processes import gpus
-from modelwright.api.run import PEER_LOST, Run
+from modelwright.api.run import PEER_LOST, TERMINATED, TERMINATION_MESSAGE_FILE, Run
 from modelwright.api.variables import GPUS_VARIABLE
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
-from modelwright.runtime.failure import RunError
+from modelwright.runtime.failure import RunError, explain, out_of_memory, write_failure
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
-from modelwright.runtime.train import main
+from modelwright.runtime.train import main, stop
 
 # Enough to be placed by, and never too much for a pod with a small CPU limit: one worker a node is what matters.
 _SOME_CPU = 0.01
@@ -88,7 +89,16 @@ def _work(config: dict[str, str]) -> None:
         # Ray takes the little that the worker is placed by for all that it may use. It has its pod to itself: what
         # holds is what the user asked for, or the pod's own limit.
         os.environ[_THREADS] = config["threads"] or str(cpu_limit())
-    main.execute(run)
+    try:
+        main.execute(run)
+    except RunError as error:
+        message = Path(TERMINATION_MESSAGE_FILE)
+        if error.reason == TERMINATED and message.exists():
+            # The driver tells of it in its own pod. The one that is asked to leave may be this one.
+            write_failure(explain(error), message)
+        raise
+    finally:
+        stop.withdraw()
 
 
 def _root(error: Exception) -> Exception:
@@ -99,8 +109,10 @@ def _root(error: Exception) -> Exception:
     known = [cause for failure in failures for cause in _causes(failure)]
     ours: list[RunError | StoreError] = [cause for cause in known if isinstance(cause, RunError | StoreError)]
     ours.sort(key=lambda cause: (cause.retryable, isinstance(cause, RunError) and cause.reason == PEER_LOST))
-    if ours:
-        return ours[0]
+    full = [cause for cause in known if isinstance(cause, Exception) and out_of_memory(cause)]
+    found = [*(cause for cause in ours if not cause.retryable), *full, *ours]
+    if found:
+        return found[0]
     if any(isinstance(cause, RayError) for cause in known):
         return RunError(PEER_LOST, "A Ray worker or its node was lost", retryable=True)
     return error

@@ -1,5 +1,6 @@
 """Being asked to leave: a node that drains, a pod that is preempted, a job that is suspended."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from modelwright.api.run import TERMINATED, TERMINATION_MESSAGE_FILE
+from modelwright.api.variables import STOP_ASKED, STOP_VARIABLE
 from modelwright.runtime.failure import RunError, at_step, explain, write_failure
 from modelwright.runtime.train.world import World
 
@@ -19,11 +21,17 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._asked: Path | None = None
+        """The file that is there when the pod was asked to leave, where no signal comes."""
 
     def listen(self) -> None:
-        """Take SIGTERM. Only the main thread can: under Ray, checkpoints on a timer have to do."""
+        """Take SIGTERM. Only the main thread can: in a thread of Ray's, the shell around Ray is told who listens."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_signal)
+        elif (mark := _mark()) is not None:
+            with suppress(OSError):
+                mark.touch()
+                self._asked = mark.with_name(STOP_ASKED)
 
     def request(self) -> None:
         """Ask for it from within."""
@@ -32,10 +40,23 @@ class Stop:
     @property
     def requested(self) -> bool:
         """Whether somebody asked."""
-        return self._event.is_set()
+        return self._event.is_set() or (self._asked is not None and self._asked.exists())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._event.set()
+
+
+def withdraw() -> None:
+    """Say that nothing in this process saves any more: what is left of its pod need not wait for it."""
+    mark = _mark()
+    if mark is not None:
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
+
+
+def _mark() -> Path | None:
+    folder = os.environ.get(STOP_VARIABLE)
+    return None if folder is None else Path(folder) / str(os.getpid())
 
 
 def terminated(step: int, *, saved: bool = True) -> RunError:

@@ -15,6 +15,7 @@ from typing import Any
 from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED
 from modelwright.runtime.failure import RunError
 from modelwright.runtime.preflight import whoami
+from modelwright.runtime.train import agentstore
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
 """Of NVIDIA and AMD; torch calls both of them CUDA."""
@@ -91,8 +92,13 @@ def joined(patience: timedelta | None = None) -> Iterator[World]:
     if dist.is_initialized():  # by Ray Train, which also takes it down
         yield World(dist.get_rank(), dist.get_world_size(), device)
         return
+    wait = patience or _COLLECTIVE_TIMEOUT
     with lost_peers():
-        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=patience or _COLLECTIVE_TIMEOUT)
+        place: dict[str, Any] = {}
+        if agentstore.restarts() and agentstore.kept_by_agent():
+            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            place = {"store": agentstore.fresh_store(wait), "rank": rank, "world_size": size}
+        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=wait, **place)
     yield World(dist.get_rank(), dist.get_world_size(), device)
     # Not after an error: with a peer gone, taking the group down can hang, and the process ends anyway.
     dist.destroy_process_group()

@@ -1,0 +1,30 @@
+"""What the API server said of Jobs that it did not let start: whoever lets gangs in tells, and plans say it on."""
+
+from collections.abc import Callable, Collection, Iterable
+
+from modelwright.kube.objects import Key
+from modelwright.plan.actions import Object
+
+
+class Refusals:
+    """The last refusal of every Job that still waits, by its UID. `wake` has the owner of a Job looked at."""
+
+    def __init__(self, wake: Callable[[Key], object] = lambda key: None) -> None:
+        self._wake = wake
+        self._messages: dict[str, str] = {}
+
+    def note(self, job: str, owner: Key | None, message: str) -> None:
+        """Take note of a refusal; the owner is looked at where it is news."""
+        if self._messages.get(job) != message:
+            self._messages[job] = message
+            if owner is not None:
+                self._wake(owner)
+
+    def keep(self, jobs: Collection[str]) -> None:
+        """Forget all Jobs but these."""
+        self._messages = {job: message for job, message in self._messages.items() if job in jobs}
+
+    def of(self, jobs: Iterable[Object]) -> str | None:
+        """Return why one of some Jobs was not let start; None: nobody refused that."""
+        uids = (job["metadata"]["uid"] for job in jobs)
+        return next((self._messages[uid] for uid in uids if uid in self._messages), None)

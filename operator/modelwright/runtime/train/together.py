@@ -1,0 +1,39 @@
+"""Who has trained stays until rank 0 is done, for an agent whose processes are gone does not start them again."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from modelwright.runtime.train.agentstore import restarts
+from modelwright.runtime.train.stop import Stop, terminated
+
+_DONE = "modelwright/done"
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+"""Seconds between two looks whether rank 0 is done."""
+
+
+def leave(store: Any) -> None:
+    """Say, as rank 0, that nothing is left to do."""
+    store.add(_key(restarts()), 1)
+
+
+def stay(store: Any, stop: Stop, step: int, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Stay until rank 0 has left, should it be killed before.
+
+    Raises `RunError` Terminated when asked to leave.
+    """
+    pause = _SHORTEST_PAUSE
+    while not is_done(store, restarts()):
+        if stop.requested:
+            raise terminated(step)
+        sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def is_done(store: Any, restart: int) -> bool:
+    """Tell whether rank 0 has left, after so many restarts in place."""
+    return bool(store.check([_key(restart)]))
+
+
+def _key(restart: int) -> str:
+    return f"{_DONE}/{restart}"

@@ -1,0 +1,59 @@
+"""`python -m modelwright.runtime.train.torchrun`: torchrun for recipes, which imports torch once in a pod.
+
+torchrun starts every process as a new program, which imports all that torchrun has imported, and more. Here the agent
+imports what its processes need, and they are forked from a spare copy of it: also when they start again.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from modelwright.runtime import preflight
+from modelwright.runtime.train import spare
+
+_NEEDED = (
+    "modelwright.runtime.train.main",
+    "modelwright.runtime.train.loop",
+    # What these import only where it is needed, and training always does.
+    "torch.distributed",
+    "torch._dynamo",  # with the first optimizer, and half of what takes its time
+    "skl2onnx",
+    "skl2onnx.common.data_types",
+)
+
+
+def work() -> None:
+    """Be one process of a recipe's gang; ends the process itself when that fails."""
+    from modelwright.runtime.train import main
+
+    # All of them have the agent's command line; `ps`, `top` and the out-of-memory killer show this one.
+    Path("/proc/self/comm").write_text(f"rank-{os.environ['RANK']}")
+    code = main.run()
+    if code != os.EX_OK:
+        main.leave(code)
+
+
+def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoReturn:
+    """Do what torchrun does with the arguments, where `work` stands for the program, and exit."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, add_help=False)
+    parser.add_argument("--names", type=float, help="seconds after which workers whose names have no address are told")
+    own, others = parser.parse_known_args(arguments)
+    # Not at the top: it takes seconds, and whoever asks for help or imports this has no use for it.
+    for module in _NEEDED:
+        importlib.import_module(module)
+    from modelwright.runtime.train import agent, main
+
+    spare.start()
+    met = threading.Event()
+    if own.names is not None:
+        threading.Thread(target=preflight.check, args=(own.names, met), daemon=True).start()
+    main.leave(agent.launch(others, work, met.set))
+
+
+if __name__ == "__main__":
+    launch(sys.argv[1:])

@@ -1,0 +1,127 @@
+"""Two pods' agents and their processes, of which one is killed, or has something to say."""
+
+import io
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from e2e.support.agents import LocalGang, local_gang
+from modelwright.api import layout
+from modelwright.api.run import Run, TrainingReport, TrainingResult
+from modelwright.registry.store import ObjectStore
+from tests.integration.registry.conftest import CREDENTIALS
+
+_ENV = {"AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id, "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key}
+
+
+@contextmanager
+def started(
+    endpoint: str, store: ObjectStore, folder: Path, *, epochs: int, rows: int = 400, pods: int = 2, **spec: Any
+) -> Iterator[LocalGang]:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": generator.normal(size=rows)})
+    frame["y"] = np.where(frame["x"] + generator.normal(size=rows) > 0, "yes", "no")
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    store.write("data/rows.parquet", buffer.getvalue())
+    tabular = {"task": "Classification", "target": "y", "neuralNetwork": {"epochs": epochs}}
+    training = {
+        "workers": {"replicas": pods, "processesPerNode": 2 // pods},
+        "recipe": {"tabular": tabular},
+        "dataset": {"uri": store.locate("data/rows.parquet")},
+        "model": {"name": "m"},
+        "checkpoint": {"everySeconds": 1},
+        **spec,
+    }
+    place = {"uri": store.uri, "endpoint": endpoint}
+    document = {"namespace": "ns", "name": "job", "uid": "a", "attempt": 1, "storage": place, "training": training}
+    with local_gang(Run.model_validate(document), folder, _ENV, restarts=2, pods=pods, processes=2 // pods) as gang:
+        yield gang
+
+
+def saved(report: TrainingReport, restarts: int) -> bool:
+    return report.restarts == restarts and report.checkpoint is not None
+
+
+def trains(report: TrainingReport, restarts: int) -> bool:
+    return report.restarts == restarts and report.progress is not None
+
+
+@pytest.mark.timeout(500)  # eight processes, and each imports torch
+def test_whichever_process_is_killed_all_start_again_in_their_pods(
+    endpoint: str, store: ObjectStore, tmp_path: Path
+) -> None:
+    with started(endpoint, store, tmp_path, epochs=100000) as gang:
+        for count, rank in enumerate((1, 0)):
+            _, before = gang.wait(partial(saved, restarts=count))
+            workers, killed = gang.workers(), time.monotonic()
+            os.kill(workers[rank], signal.SIGKILL)
+            when, report = gang.wait(partial(trains, restarts=count + 1))
+            assert before.checkpoint is not None
+            assert (report.resumed_from_step or 0) >= before.checkpoint.step
+            assert when - killed < 120, "most of it is importing torch"
+            assert set(gang.workers()) == {0, 1}
+            assert not set(gang.workers().values()) & set(workers.values())
+            assert [gang.failure(index) for index in range(2)] == [None, None], "what came to nothing is taken back"
+        # And SIGTERM to one pod still makes both of them save and leave.
+        gang.agents[1].send_signal(signal.SIGTERM)
+        assert 0 not in gang.codes(60)
+    said = [gang.failure(index) for index in range(2)]
+    assert [each.reason for each in said if each is not None] == ["Terminated", "Terminated"]
+
+
+@pytest.mark.timeout(300)
+def test_processes_of_one_pod_start_again_together(endpoint: str, store: ObjectStore, tmp_path: Path) -> None:
+    with started(endpoint, store, tmp_path, epochs=100000, pods=1) as gang:
+        gang.wait(partial(saved, restarts=0))
+        # torchrun asks the one beside it to leave, as when the pod is asked.
+        os.kill(gang.workers()[1], signal.SIGKILL)
+        _, report = gang.wait(partial(trains, restarts=1))
+        assert report.resumed_from_step
+        assert gang.failure(0) is None
+        gang.agents[0].send_signal(signal.SIGTERM)
+        assert 0 not in gang.codes(60)
+    said = gang.failure(0)
+    assert said is not None
+    assert said.reason == "Terminated"
+
+
+@pytest.mark.timeout(300)
+def test_what_a_process_says_itself_ends_all_pods_at_once(endpoint: str, store: ObjectStore, tmp_path: Path) -> None:
+    too_good = {"thresholds": [{"metric": "accuracy", "min": 0.9999}]}
+    with started(endpoint, store, tmp_path, epochs=1, evaluation=too_good) as gang:
+        # Rank 0 alone finds that, while the other waits for it.
+        assert 0 not in gang.codes(120)
+        assert {report.restarts for _, report in gang.reports} == {0}
+    first = gang.failure(0) or gang.failure(1)
+    assert first is not None
+    assert first.reason == "ThresholdNotMet"
+
+
+@pytest.mark.timeout(400)
+def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
+    endpoint: str, store: ObjectStore, tmp_path: Path
+) -> None:
+    with started(endpoint, store, tmp_path, epochs=1, rows=400_000) as gang:
+        gang.wait(lambda report: report.checkpoint is not None)
+        # Its report may come when it is done.
+        log, deadline = tmp_path / "log-0", time.monotonic() + 120
+        while "evaluating" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(gang.workers()[0], signal.SIGKILL)
+        assert gang.codes(150) == [0, 0]
+        assert gang.reports[-1][1].restarts == 1
+    result = store.read_document(layout.result_key("ns", "a"), TrainingResult)
+    assert result is not None
+    assert result.model is not None
+    assert result.model.version == 1
