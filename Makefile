@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_RESULTS ?= .bench/results.jsonl
+BENCH_PAGE ?= $(dir $(BENCH_RESULTS))benchmarks.md
 # Most of these tests wait for something; what a file sets up is set up once.
 PARALLEL ?= --numprocesses 2 --dist loadfile
 VENV := .venv
@@ -118,7 +120,14 @@ demo: venv ## The whole loop on real data, from a bare machine to a model that r
 	$(PY) -m e2e.demo
 
 .PHONY: bench
-bench: venv programs ## How fast the operator is, what it needs, what a checkpoint and a killed process cost training
-	$(PY) -m e2e.bench.throughput
-	$(PY) -m e2e.bench.checkpoint_stall
-	$(PY) -m e2e.bench.recovery
+bench: venv programs ## What failures, starts, workers and checkpoints cost, in short; and how fast the operator is
+	@if [ -z "$${MODELWRIGHT_KUBE_CONTEXT:-}" ]; then $(MAKE) --no-print-directory cluster-up images; fi
+	@mkdir -p $(dir $(BENCH_RESULTS))
+	$(PY) -m e2e.bench.startup --rounds 1 | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.scaling --seconds 15 | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.recovery_node --rounds 1 --contenders recipe plain | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.goodput --minutes 4 --calm 30 --contenders recipe plain | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.recovery --rounds 1 | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.checkpoint_stall | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.throughput | tee -a $(BENCH_RESULTS)
+	$(PY) -m e2e.bench.page $(BENCH_RESULTS) --page $(BENCH_PAGE)

@@ -1,1 +1,1 @@
-"""Measurements on a real API server."""
+"""Measurements: of the operator on an API server, and of training on a cluster."""

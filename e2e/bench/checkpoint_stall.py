@@ -6,17 +6,17 @@ Both in one run, each a few times; what can be compared between machines is the 
 """
 
 import argparse
-import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 
+from e2e.bench import results
 from modelwright import train
 
 _SIZES = (1, 100, 500)
@@ -57,18 +57,16 @@ def measure(megabytes: int, repeats: int) -> Stall:
 
 
 def main() -> None:
-    """Measure every size and print a table, and JSON where a file is named."""
+    """Measure every size and print one line of JSON; a table goes to standard error."""
     parser = argparse.ArgumentParser(description="How long training stands still for a checkpoint.")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="a JSON file for the results")
     arguments = parser.parse_args()
     found = [measure(size, arguments.repeats) for size in _SIZES]
-    print("     MB   asynchronous s   synchronous s   share")
+    print("     MB   asynchronous s   synchronous s   share", file=sys.stderr)
     for stall in found:
         numbers = f"{stall.asynchronous_seconds:14.4f} {stall.synchronous_seconds:15.4f}"
-        print(f"{stall.megabytes:7d} {numbers} {stall.share:10.1%}")
-    if arguments.output is not None:
-        arguments.output.write_text(json.dumps([asdict(stall) for stall in found], indent=1))
+        print(f"{stall.megabytes:7d} {numbers} {stall.share:10.1%}", file=sys.stderr)
+    results.tell("checkpoint_stall", {"sizes": [asdict(stall) for stall in found]})
 
 
 def _timed(work: Callable[[], object]) -> float:

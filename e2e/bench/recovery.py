@@ -8,11 +8,8 @@ one step), so that they can be compared between machines; the load is told, beca
 
 import argparse
 import io
-import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +22,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
+from e2e.bench import bare, results
 from e2e.cluster import storage
 from e2e.cluster.standalone import s3_server
 from e2e.support.agents import LocalGang, local_gang
@@ -32,13 +30,6 @@ from modelwright.api.run import ResolvedStorage, Run, TrainingReport
 from modelwright.registry.store import Credentials, ObjectStore, open_store
 
 _CREDENTIALS = Credentials("modelwright", "bench-secret")
-_BARE = """
-import torch
-model = torch.nn.Linear(8, 2)
-optimizer = torch.optim.Adam(model.parameters())
-torch.nn.functional.cross_entropy(model(torch.randn(64, 8)), torch.randint(2, (64,))).backward()
-optimizer.step()
-"""
 _SETTLE_SECONDS = 5
 _ROWS = 2000
 
@@ -53,13 +44,6 @@ class Recovery:
     """Of them, those that the new process of rank 0 needed from its start to that step."""
     steps: int
     """Made again."""
-
-
-def bare() -> float:
-    """Return the seconds that a script needs to import torch and to make a step."""
-    begun = time.monotonic()
-    subprocess.run([sys.executable, "-c", _BARE], check=True)
-    return time.monotonic() - begun
 
 
 def recoveries(run: Run, rounds: int, *, plain: bool) -> Iterator[Recovery]:
@@ -133,11 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often a worker is killed, each way (3)")
     rounds = parser.parse_args(arguments).rounds
-    cold, taken = [bare()], {}
+    cold, taken = [bare.seconds()], {}
     with _place() as (store, endpoint):
         for name, plain in (("in-place", False), ("loop", True)):
             taken[name] = list(recoveries(_run(store, endpoint, name), rounds, plain=plain))
-            cold.append(bare())
+            cold.append(bare.seconds())
     result: dict[str, object] = {"rounds": rounds, "cold_seconds": [round(each, 1) for each in cold]}
     for name, found in taken.items():
         seconds = [each.seconds for each in found]
@@ -147,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "of_which_process": [round(each.process_seconds, 1) for each in found],
             "steps_made_again": [each.steps for each in found],
         }
-    print(json.dumps({**result, "load": [round(each, 1) for each in os.getloadavg()]}))
+    results.tell("recovery", result)
 
 
 if __name__ == "__main__":

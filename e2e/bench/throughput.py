@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -24,6 +25,7 @@ import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
+from e2e.bench import results
 from e2e.bench.operator import Operator
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.processes import Supervisor
@@ -244,14 +246,14 @@ async def _runs(kubeconfig: Path, log: Path, count: int, runs: int) -> list[Run]
     try:
         for _ in range(runs):
             done.append(await bench.run(count))
-            print(json.dumps(asdict(done[-1])), flush=True)
+            print(json.dumps(asdict(done[-1])), file=sys.stderr, flush=True)
     finally:
         await client.close()
     return done
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print one line of JSON a run and a summary."""
+    """Measure, and print one line of JSON; one of each run, and a summary, go to standard error."""
     parser = argparse.ArgumentParser(prog="python -m e2e.bench.throughput", description=__doc__)
     parser.add_argument("--objects", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3)
@@ -261,7 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rates = [run.objects_per_second for run in done]
     spread = stdev(rates) if len(rates) > 1 else 0.0
     share = mean(run.share for run in done)
-    print(f"{mean(rates):.1f} ± {spread:.1f} objects per second in {len(rates)} runs, {share:.0%} of the bare rate")
+    rate = f"{mean(rates):.1f} ± {spread:.1f} objects per second"
+    print(f"{rate} in {len(rates)} runs, {share:.0%} of the bare rate", file=sys.stderr)
+    memory = round(mean(run.rss_mib for run in done), 1)
+    results.tell("throughput", {"runs": [asdict(run) for run in done], "share": round(share, 3), "rss_mib": memory})
 
 
 if __name__ == "__main__":

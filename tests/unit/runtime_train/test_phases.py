@@ -37,6 +37,17 @@ def test_starting_begins_with_the_process_and_not_with_the_first_line_of_python(
     assert kept.spent().since == "2026-11-23T11:59:52Z"
 
 
+def test_the_log_tells_of_the_first_step_once(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    kept = phases(clock, age=7.5)
+    with caplog.at_level("INFO"):
+        for phase in (Phase.TRAINING, Phase.TRAINING, Phase.EVALUATING):
+            kept.enter(phase)
+            with kept.standing_still():
+                clock.now += 2
+    assert caplog.messages == ["the first step was made 7.5 s after the process began"]
+
+
 def test_a_checkpoint_interrupts_training_and_training_goes_on() -> None:
     clock = Clock()
     kept = phases(clock)

@@ -1,5 +1,6 @@
 """What this process spends its time on: starting, training, saving, evaluating."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from modelwright.api.goodput import Spent
+
+logger = logging.getLogger(__name__)
 
 _START_TIME_FIELD = 22
 """Of /proc/[pid]/stat, counted from 1 (proc_pid_stat(5)): clock ticks from boot to the start of the process."""
@@ -42,6 +45,8 @@ class Phases:
         """Begin a phase; one that is under way goes on."""
         now = self._now()
         self._seconds[self._phase] += max(0.0, now - self._entered)
+        if (self._phase, phase) == (Phase.STARTING, Phase.TRAINING):
+            logger.info("the first step was made %.1f s after the process began", self._seconds[Phase.STARTING])
         self._entered, self._phase = now, phase
 
     @contextmanager

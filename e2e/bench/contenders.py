@@ -1,0 +1,177 @@
+"""Who is compared: a recipe, a loop of one's own with `modelwright.train`, the same loop in a plain Job, and Ray."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e2e.bench import steps
+from e2e.bench.steps import Course
+from e2e.bench.watching import State, Watch
+from e2e.scenarios import specs
+from e2e.support.install import STORAGE_SECRET
+from e2e.support.resources import Object
+
+NAMES = ("recipe", "loop", "plain", "ray")
+OURS = ("recipe", "loop", "ray")
+_PROGRAM = (Path(__file__).parent / "peer.py").read_text()
+_EPOCHS = 100_000
+"""More than there is time for."""
+_MANY = 1000
+# Many faults are a benchmark's; what they cost is measured, and nothing else shall end it.
+_PATIENT: Object = {
+    "backoffSeconds": 0,
+    "budgets": dict.fromkeys(("applicationError", "infrastructure", "hang", "startupTimeout"), _MANY),
+}
+# torchrun has to be told which pod keeps the rendezvous: the pod's own name may not be in DNS yet.
+_TORCHRUN = """\
+if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
+exec torchrun --rdzv-conf="is_host=$host" "$@"
+"""
+_PORT = 29400
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all of them."""
+
+    data: str
+    """URI of the rows, a Parquet file."""
+    storage: str
+    """URI of a prefix of one's own."""
+    endpoint: str
+    """Of the store, as pods reach it."""
+    image: str
+    replicas: int = 2
+    every: int = 5
+    """Seconds between checkpoints."""
+    restarts: int = 0
+    """How often torchrun may start the processes of a pod again, without a new pod. None is its default, and good for
+    the plain Job: an agent that gives up closes the rendezvous to the pod that replaces its own."""
+    cpu: str = "1"
+    """The limit of each worker."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of them, ready to be created."""
+
+    name: str
+    kind: str
+    """Of the object that a user creates."""
+    objects: Sequence[Object]
+    course: Callable[[Watch], Course] = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """The name of the object that a user creates."""
+        return str(self.objects[-1]["metadata"]["name"])
+
+
+def make(name: str, setting: Setting, title: str) -> Contender:
+    """Return a contender whose object gets a name that nothing had before."""
+    if name == "plain":
+        return Contender(name, "Job", _plain(title, setting), _course_of_script)
+    job = _loop(title, setting) if name == "loop" else _recipe(title, setting)
+    if name == "ray":
+        # Ray starts its actors again by itself, or not at all; its daemons need a core to begin with.
+        job = specs.changed(job, framework="Ray", workers=_worker("1"))
+    return Contender(name, "TrainingJob", [job], _course_of_script if name == "loop" else _course_of_recipe)
+
+
+def _worker(cpu: str) -> Object:
+    return {"resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"cpu": cpu, "memory": "4Gi"}}}
+
+
+def _recipe(title: str, setting: Setting) -> Object:
+    job = specs.network(title, setting.data, title, replicas=setting.replicas, steps=_EPOCHS)
+    every = {"everySeconds": setting.every}
+    return specs.changed(job, checkpoint=every, failurePolicy=_PATIENT, workers=_worker(setting.cpu))
+
+
+def _loop(title: str, setting: Setting) -> Object:
+    job = specs.command(title, _PROGRAM, replicas=setting.replicas)
+    policy = {**_PATIENT, "processRestarts": setting.restarts} if setting.restarts else _PATIENT
+    return specs.changed(
+        job,
+        dataset={"uri": setting.data},
+        checkpoint={"everySeconds": setting.every},
+        failurePolicy=policy,
+        workers={**_worker(setting.cpu), "env": _env("modelwright", title, setting)},
+    )
+
+
+def _plain(title: str, setting: Setting) -> list[Object]:
+    """Return a headless Service and an Indexed Job, as the documentation of Kubernetes and of PyTorch has them."""
+    marks = {"bench": title}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": title},
+        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": marks},
+    }
+    arguments = [
+        f"--nnodes={setting.replicas}",
+        "--nproc-per-node=1",
+        f"--max-restarts={setting.restarts}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={title}-0.{title}:{_PORT}",
+        f"--rdzv-id={title}",
+    ]
+    keys = [{"name": key, "valueFrom": {"secretKeyRef": {"name": STORAGE_SECRET, "key": key}}} for key in _KEYS]
+    store = [
+        {"name": "AWS_ENDPOINT_URL", "value": setting.endpoint},
+        {"name": "AWS_DEFAULT_REGION", "value": "us-east-1"},
+    ]
+    container = {
+        "name": "worker",
+        "image": setting.image,
+        "command": ["sh", "-c", _TORCHRUN, "torchrun", *arguments, "--no-python", "python", "-c", _PROGRAM],
+        "env": [*_env("plain", title, setting), *store, *keys],
+        **_worker(setting.cpu),
+    }
+    pod = {"restartPolicy": "Never", "subdomain": title, "containers": [container]}
+    body = {
+        "completions": setting.replicas,
+        "parallelism": setting.replicas,
+        "completionMode": "Indexed",
+        "backoffLimit": _MANY,
+        "template": {"metadata": {"labels": marks}, "spec": pod},
+    }
+    return [service, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": title}, "spec": body}]
+
+
+def _env(keeper: str, title: str, setting: Setting) -> list[Object]:
+    values = {
+        "BENCH_KEEPER": keeper,
+        "BENCH_DATA": setting.data,
+        "BENCH_CHECKPOINT": f"{setting.storage}/plain/{title}/latest.pt",
+        "BENCH_EVERY": str(setting.every),
+        "BENCH_THREADS": setting.cpu,
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _course_of_script(watch: Watch) -> Course:
+    return steps.of_script(watch.lines())
+
+
+def _course_of_recipe(watch: Watch) -> Course:
+    return steps.of_recipe(watch.lines(), told(watch.states("TrainingJob")))
+
+
+def told(states: Sequence[State]) -> list[tuple[float, int]]:
+    """Return when each step was first heard of that the status of a TrainingJob told."""
+    found: list[tuple[float, int]] = []
+    for state in states:
+        step = state.object.get("status", {}).get("progress", {}).get("step")
+        if step is not None and (not found or found[-1][1] != step):
+            found.append((state.at, int(step)))
+    return found
+
+
+def goodput(states: Sequence[State]) -> Object:
+    """Return what the status of a TrainingJob last told of its time; empty where it has not."""
+    books = [state.object.get("status", {}).get("goodput") for state in states]
+    return copy.deepcopy(next((book for book in reversed(books) if book), {}))
