@@ -11,15 +11,15 @@ from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
 from e2e.scenarios.waiting import eventually
-from e2e.scenarios.workers import signal_worker
 from e2e.support.models import Models
 from e2e.support.resources import Object, condition, is_ready, reason
 
 _JOBS = "trainingjobs"
-_INTERRUPTED_TWICE_SECONDS, _SUSPENDED_SECONDS = 16, 10
+_INTERRUPTED_SECONDS, _SUSPENDED_SECONDS, _ON_RAY_SECONDS = 10, 10, 20
 """How long jobs train that are interrupted: time for a checkpoint, for the interruption, and as much to spare."""
 _STAGES = ["Starting", "Training", "Evaluating", "Succeeded"]
 _QUIET_SECONDS = 10
+_NEVER = 86400
 _ONE_OF_TWO = re.compile(r"process \d of 2\b")
 _FILES = {"model.onnx", "weights.safetensors", "signature.json", "metrics.json", "reference.json", "lineage.json"}
 _ALL_REDUCE = """
@@ -34,6 +34,10 @@ dist.destroy_process_group()
 
 def _saved(job: Object) -> bool:
     return reason(job) == "Training" and job["status"].get("checkpoint", {}).get("step", 0) > 0
+
+
+def _under_way(job: Object) -> bool:
+    return reason(job) == "Training" and job["status"].get("progress", {}).get("step", 0) > 0
 
 
 def _ended(job: Object) -> bool:
@@ -80,34 +84,21 @@ def test_a_job_is_followed_with_kubectl_alone(gang: Space, champion: Object) -> 
     assert {pod["status"]["phase"] for pod in gang.pods(champion)} == {"Succeeded"}
 
 
-def test_lost_workers_cost_an_attempt_each_and_training_resumes(
-    space: Space, data: Data, models: Models, pace: Pace
-) -> None:
-    steps = pace.steps(_INTERRUPTED_TWICE_SECONDS)
-    job = specs.network("lost", data.winter, "lost", replicas=2, steps=steps)
-    # Without it, the killed process would start again in its pod: test_restart_in_place.py.
-    space.apply(specs.changed(job, failurePolicy={"processRestarts": 0}))
-    first = space.journal.wait(_JOBS, "lost", _saved, timeout=120)
-    _, worker = space.gang(first)
+def test_a_lost_pod_costs_an_attempt_and_training_resumes(space: Space, data: Data, models: Models, pace: Pace) -> None:
+    steps = pace.steps(_INTERRUPTED_SECONDS)
+    space.apply(specs.network("lost", data.winter, "lost", replicas=2, steps=steps))
+    saved = space.journal.wait(_JOBS, "lost", _saved, timeout=120)
+    _, worker = space.gang(saved)
     space.delete("pod", worker, "--force", "--grace-period=0")
 
-    def resumed(job: Object) -> bool:
-        return job["status"]["attempt"] == 2 and _saved(job) and "resumedFromStep" in job["status"]["attempts"][-1]
-
-    second = space.journal.wait(_JOBS, "lost", resumed, timeout=120)
-    _, worker = space.gang(second)
-    signal_worker(space, worker, "SIGKILL")
-
     done = space.journal.wait(_JOBS, "lost", is_ready, timeout=180)
-    attempts = done["status"]["attempts"]
+    lost, last = done["status"]["attempts"]
     # What is killed may be outrun by the peer that it leaves behind.
-    assert attempts[0]["reason"] in ("PodDeleted", "PeerLost")
-    assert attempts[2]["reason"] == "Completed"
-    assert attempts[1]["reason"] in ("ProcessKilled", "PeerLost")
-    assert attempts[1]["resumedFromStep"] >= first["status"]["checkpoint"]["step"]
-    assert attempts[2]["resumedFromStep"] >= second["status"]["checkpoint"]["step"]
-    assert done["status"]["restarts"] == 2
-    assert space.journal.reasons(_JOBS, "lost").count("Restarting") == 2
+    assert lost["reason"] in ("PodDeleted", "PeerLost")
+    assert last["reason"] == "Completed"
+    assert last["resumedFromStep"] >= saved["status"]["checkpoint"]["step"]
+    assert done["status"]["restarts"] == 1
+    assert space.journal.reasons(_JOBS, "lost").count("Restarting") == 1
     assert models.numbers_taken("lost") == [1]
 
 
@@ -147,10 +138,10 @@ def troubled(space: Space, data: Data) -> None:
 
 
 @pytest.fixture(scope="module")
-def on_ray(space: Space, data: Data) -> None:
-    """A job of two pods under Ray, which take long to start: others are looked at meanwhile."""
-    job = specs.network("on-ray", data.winter, "on-ray", replicas=2, steps=20)
-    space.apply(specs.changed(job, framework="Ray"))
+def on_ray(space: Space, data: Data, pace: Pace) -> None:
+    """A job of two pods under Ray, which take long to start: others are looked at meanwhile. It saves when asked."""
+    job = specs.network("on-ray", data.winter, "on-ray", replicas=2, steps=pace.steps(_ON_RAY_SECONDS))
+    space.apply(specs.changed(job, framework="Ray", checkpoint={"everySeconds": _NEVER}))
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +204,15 @@ def test_what_waits_for_somebody_says_so_and_is_left_in_peace(space: Space, name
 
 
 @pytest.mark.usefixtures("on_ray", "keys")
-def test_the_same_spec_trains_on_ray(space: Space, models: Models) -> None:
+def test_the_same_spec_trains_on_ray_and_saves_when_a_pod_is_asked_to_leave(space: Space, models: Models) -> None:
+    under_way = space.journal.wait(_JOBS, "on-ray", _under_way, timeout=300)
+    _, worker = space.gang(under_way)
+    space.delete("pod", worker, "--wait=false")
+
     done = space.journal.wait(_JOBS, "on-ray", is_ready, timeout=400)
+    lost, last = done["status"]["attempts"]
+    assert last["resumedFromStep"] >= under_way["status"]["progress"]["step"]
+    assert lost["lostSteps"] == 0
     assert {pod["status"]["phase"] for pod in space.pods(done)} & {"Running", "Pending"} == set()
     assert models.versions("on-ray") == [1]
     # The driver's log has the workers' lines; like ones of other workers it only counts.

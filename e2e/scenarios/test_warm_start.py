@@ -11,7 +11,7 @@ _JOBS = "trainingjobs"
 def test_a_job_waits_for_the_one_that_it_starts_from(space: Space, data: Data) -> None:
     source = specs.network("source", data.winter, "source", replicas=1, steps=20)
     tuned = specs.changed(
-        specs.network("tuned", data.winter, "tuned", replicas=1, steps=5),
+        specs.network("tuned", data.winter, "warmed", replicas=1, steps=5),
         resume={"from": {"trainingJob": "source"}},
     )
     space.apply(tuned)
