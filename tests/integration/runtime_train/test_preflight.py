@@ -11,7 +11,7 @@ import pytest
 from e2e.cluster import ports
 from modelwright.api.run import Run
 from modelwright.runtime.failure import RunError, explain
-from modelwright.runtime.train import preflight
+from modelwright.runtime.train import agentstore, preflight
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.world import World, joined
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
@@ -62,4 +62,4 @@ def _begin_only(run: Run, world: World) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        preflight.RollCall(world, preflight._round(run, world), preflight._connect()).answer(hang, 5, Stop())
+        preflight.RollCall(world, preflight._round(run, world), agentstore.connect()).answer(hang, 5, Stop())
