@@ -3,7 +3,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -73,12 +73,14 @@ def pod(tmp_path: Path, index: int, heard: str = "1 2") -> Iterator["subprocess.
         part.replace(_HEARD, heard).replace("while saving; do sleep 1;", "while saving; do sleep 0.1;")
         for part in COMMAND
     ]
-    with subprocess.Popen(argv, env=env, cwd=tmp_path) as process:
+    with subprocess.Popen(argv, env=env, cwd=tmp_path, start_new_session=True) as process:
         try:
             soon(lambda: "ready" in (tmp_path / "ran").read_text())
             yield process
         finally:
-            process.kill()
+            # Its children too.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("index", [0, 1])
