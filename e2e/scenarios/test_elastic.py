@@ -60,8 +60,9 @@ def _elastic(name: str, data: Data, pace: Pace) -> Object:
 
 
 def _trains_on(workers: int, job: Object) -> bool:
-    saved = job["status"].get("checkpoint", {}).get("step", 0) > 0
-    return reason(job) == "Training" and job["status"]["workers"] == workers and saved
+    status = job.get("status", {})
+    saved = status.get("checkpoint", {}).get("step", 0) > 0
+    return reason(job) == "Training" and status["workers"] == workers and saved
 
 
 def _sizes(*attempts: Object) -> list[tuple[int, str]]:
