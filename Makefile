@@ -7,8 +7,10 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_RESULTS ?= .bench/results.jsonl
 BENCH_PAGE ?= $(dir $(BENCH_RESULTS))benchmarks.md
-# Most of these tests wait for something; what a file sets up is set up once.
-PARALLEL ?= --numprocesses 2 --dist loadfile
+# Most of these tests wait for something.
+PARALLEL ?= --numprocesses 2
+# What a file sets up is set up once.
+BY_FILE := --dist loadfile
 VENV := .venv
 TOOLS := .tools
 PY := $(VENV)/bin/python
@@ -75,7 +77,7 @@ programs: venv ## Build, or find, the programs that tests run: etcd, kube-apiser
 
 .PHONY: unit
 unit: venv programs ## Fast tests of one part each
-	$(VENV)/bin/pytest tests/unit $(PARALLEL) $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/unit $(PARALLEL) $(BY_FILE) $(PYTEST_ARGS)
 
 .PHONY: simulation
 simulation: venv ## The plans and the reconciler against an in-memory cluster in which everything goes wrong
@@ -83,7 +85,7 @@ simulation: venv ## The plans and the reconciler against an in-memory cluster in
 
 .PHONY: integration
 integration: venv programs ## Against a real API server and a real S3 server, without a node
-	$(VENV)/bin/pytest tests/integration $(PARALLEL) $(PYTEST_ARGS)
+	$(VENV)/bin/pytest tests/integration $(PARALLEL) $(BY_FILE) $(PYTEST_ARGS)
 
 .PHONY: test
 test: venv programs ## All of these, with the time of each

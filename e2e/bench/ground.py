@@ -19,6 +19,7 @@ from e2e.support import flights
 from e2e.support.install import Installation
 from e2e.support.operator_pods import OperatorPods
 from e2e.support.resources import Resources, WaitedInVainError
+from e2e.support.rows import parquet
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ def opened(restarts: int) -> Iterator[Ground]:
         installation.open_storage(_NAMESPACE)
         bucket = installation.bucket
         bucket.clear()
-        rows = flights.parquet(flights.season(flights.WINTER, _ROWS, seed=1))
+        rows = parquet(flights.season(flights.WINTER, _ROWS, seed=1))
         data, endpoint, image = bucket.put("rows.parquet", rows), target.s3.endpoint, target.images["runtime"]
         setting = Setting(data, bucket.uri, endpoint, image, restarts=restarts)
     try:

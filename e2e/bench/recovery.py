@@ -7,7 +7,6 @@ one step), so that they can be compared between machines; the load is told, beca
 """
 
 import argparse
-import io
 import os
 import signal
 import tempfile
@@ -19,13 +18,11 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-import pandas as pd
-
 from e2e.bench import bare, results
 from e2e.cluster import storage
 from e2e.cluster.standalone import s3_server
 from e2e.support.agents import LocalGang, local_gang
+from e2e.support.rows import noisy, parquet
 from modelwright.api.run import ResolvedStorage, Run, TrainingReport
 from modelwright.registry.store import Credentials, ObjectStore, open_store
 
@@ -89,12 +86,7 @@ def _place() -> Iterator[tuple[ObjectStore, str]]:
     account = storage.Credentials(_CREDENTIALS.access_key_id, _CREDENTIALS.secret_access_key)
     with s3_server(account, "bucket") as endpoint:
         store = open_store(ResolvedStorage(uri="s3://bucket/bench", endpoint=endpoint), _CREDENTIALS)
-        generator = np.random.default_rng(0)
-        frame = pd.DataFrame({"x": generator.normal(size=_ROWS)})
-        frame["y"] = np.where(frame["x"] + generator.normal(size=_ROWS) > 0, "yes", "no")
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer)
-        store.write("rows.parquet", buffer.getvalue())
+        store.write("rows.parquet", parquet(noisy(_ROWS)))
         yield store, endpoint
 
 

@@ -17,6 +17,7 @@ from e2e.support.flights import SUMMER, TARGET, WINTER
 from e2e.support.install import DEMO_NAMESPACE, Installation
 from e2e.support.narrator import Narrator
 from e2e.support.resources import Object, Resources, is_ready, manifest
+from e2e.support.rows import parquet
 from e2e.support.traffic import Score, rows_of, send
 
 MODEL = "flight-delay"
@@ -44,7 +45,7 @@ class Loop:
         summer = flights.season(SUMMER, _ROWS + _LIVE_ROWS, seed=1)
         self.live_winter, self.live_summer = winter[_ROWS:], summer[_ROWS:]
         self.labelled_summer = summer[:_ROWS]
-        uri = self.installation.bucket.put("flights/winter.parquet", flights.parquet(winter[:_ROWS]))
+        uri = self.installation.bucket.put("flights/winter.parquet", parquet(winter[:_ROWS]))
         self.narrator.say(f"{_ROWS:,} flights of January to March 2013 with their weather -> {uri}")
 
     def train(self) -> None:
@@ -91,7 +92,7 @@ class Loop:
 
     def drift(self) -> None:
         """Summer comes: live traffic moves, the alert fires, and the retraining job appears by itself."""
-        uri = self.installation.bucket.put("flights/summer.parquet", flights.parquet(self.labelled_summer))
+        uri = self.installation.bucket.put("flights/summer.parquet", parquet(self.labelled_summer))
         self.narrator.say(f"labels of June and July have arrived -> {uri}")
         with self._client() as (client, base):
             before = send(client, base, MODEL, self.live_summer, TARGET)

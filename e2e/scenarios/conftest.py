@@ -19,6 +19,7 @@ from e2e.support.install import OPERATOR_NAMESPACE, Installation
 from e2e.support.models import Models
 from e2e.support.operator_pods import OperatorPods
 from e2e.support.resources import Object, is_ready
+from e2e.support.rows import parquet
 
 _LOCAL = "MODELWRIGHT_KUBE_CONTEXT" not in os.environ
 # Only the local cluster's S3 server is ours to stop.
@@ -107,7 +108,7 @@ def models(installation: Installation) -> Models:
 def data(installation: Installation) -> Data:
     winter = flights.season(WINTER, _ROWS + _LIVE_ROWS, seed=1)
     return Data(
-        winter=installation.bucket.put("flights/winter.parquet", flights.parquet(winter[:_ROWS])),
+        winter=installation.bucket.put("flights/winter.parquet", parquet(winter[:_ROWS])),
         live_winter=winter[_ROWS:].drop(columns=[flights.TARGET]),
         live_summer=flights.season(SUMMER, _LIVE_ROWS, seed=1).drop(columns=[flights.TARGET]),
     )

