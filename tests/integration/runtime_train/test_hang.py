@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,21 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from e2e.cluster import ports
 from e2e.support.rows import parquet
 from modelwright.api import layout
 from modelwright.api.run import RUN_VARIABLE, Failure, Run
 from modelwright.registry.store import ObjectStore
-from tests.integration.registry.conftest import CREDENTIALS
-
-_PROGRAM = """
-import sys
-from pathlib import Path
 from modelwright.runtime import failure
-failure.TERMINATION_MESSAGE_FILE = sys.argv[1]
-from modelwright.runtime.train.main import main
-main()
-"""
+from modelwright.runtime.train import main as process
+from tests.integration.registry.conftest import CREDENTIALS
+from tests.integration.runtime_train import forked
+
 _SECONDS = 120
 
 
@@ -48,42 +40,37 @@ def run(endpoint: str, store: ObjectStore) -> Run:
     return Run.model_validate(document)
 
 
-@pytest.mark.timeout(300)  # two processes, and each imports torch
 def test_a_gang_of_which_one_process_is_stopped_is_left_with_its_stacks(
     run: Run, store: ObjectStore, tmp_path: Path
 ) -> None:
-    (port,) = ports.free(1)
-    workers = [_start(run, rank, port, tmp_path) for rank in range(2)]
+    workers = forked.start(_work, 2, run, tmp_path)
     try:
         _wait_for_a_checkpoint(store)
-        workers[1].send_signal(signal.SIGSTOP)
+        os.kill(workers[1].pid or 0, signal.SIGSTOP)
         stopped = time.monotonic()
-        assert workers[0].wait(_SECONDS) == 1
+        workers[0].join(_SECONDS)
+        assert workers[0].exitcode == 1
         assert 10 <= time.monotonic() - stopped <= 60
     finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    failure = Failure.model_validate_json((tmp_path / "message-0").read_text())
-    assert (failure.reason, failure.failure_class) == ("Hang", "Hang")
-    assert failure.step
-    assert failure.message.startswith("no step for 1")
+        forked.end(workers)
+    said = Failure.model_validate_json((tmp_path / "message-0").read_text())
+    assert (said.reason, said.failure_class) == ("Hang", "Hang")
+    assert said.step
+    assert said.message.startswith("no step for 1")
     stacks = store.read_bytes(layout.stack_key("ns", "a", 1, 0))
     assert stacks is not None
     assert b"in advance" in stacks
-    assert f"after step {failure.step}".encode() in stacks
+    assert f"after step {said.step}".encode() in stacks
     assert not (tmp_path / "message-1").exists()
 
 
-def _start(run: Run, rank: int, port: int, folder: Path) -> "subprocess.Popen[bytes]":
-    place = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    keys = {
-        "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    env = {**os.environ, **place, **keys, RUN_VARIABLE: run.model_dump_json(by_alias=True)}
-    return subprocess.Popen([sys.executable, "-c", _PROGRAM, str(folder / f"message-{rank}")], env=env)
+def _work(run: Run, folder: Path) -> None:
+    os.environ["AWS_ACCESS_KEY_ID"] = CREDENTIALS.access_key_id
+    os.environ["AWS_SECRET_ACCESS_KEY"] = CREDENTIALS.secret_access_key
+    os.environ[RUN_VARIABLE] = run.model_dump_json(by_alias=True)
+    message = str(folder / f"message-{os.environ['RANK']}")
+    setattr(failure, "TERMINATION_MESSAGE_FILE", message)  # noqa: B010 (imported there, not defined)
+    process.main()
 
 
 def _wait_for_a_checkpoint(store: ObjectStore) -> None:

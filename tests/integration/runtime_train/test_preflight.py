@@ -2,27 +2,23 @@
 
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import pytest
 
-from e2e.cluster import ports
 from modelwright.api.run import Run
 from modelwright.runtime.failure import RunError, explain
 from modelwright.runtime.train import agentstore, preflight
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.world import World, joined
+from tests.integration.runtime_train import forked
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
 
 
-@pytest.mark.timeout(300)  # two processes, and each imports torch
 @pytest.mark.parametrize("late", [False, True])
 def test_two_processes_pass_or_name_the_one_that_does_not_come(late: bool) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        answers = list(pool.map(_member, range(2), ports.free(1) * 2, [late] * 2))
+    answers = forked.answers(_member, 2, late)
     if not late:
         assert [said for said, _ in answers] == ["passed", "passed"]
         assert max(seconds for _, seconds in answers) < 5, "it must cost next to nothing beside importing torch"
@@ -38,8 +34,8 @@ def test_two_processes_pass_or_name_the_one_that_does_not_come(late: bool) -> No
     }
 
 
-def _member(rank: int, port: int, late: bool) -> tuple[Any, float]:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def _member(late: bool) -> tuple[Any, float]:
+    rank = int(os.environ["RANK"])
     os.environ |= {"JOB_COMPLETION_INDEX": str(rank), "MODELWRIGHT_NODE": f"node-{rank}"}
     run = run_of(preflight={"timeoutSeconds": 5})
     with joined() as world:

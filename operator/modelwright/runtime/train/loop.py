@@ -20,10 +20,11 @@ from modelwright.api.recipe import TabularRecipe
 from modelwright.runtime.cpus import available_cpus
 from modelwright.runtime.failure import DataError
 from modelwright.runtime.train import network
+from modelwright.runtime.train.adamw import AdamW
 from modelwright.runtime.train.columns import Floats
 from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.trainer import STATE_FILE, WEIGHTS_FILE, Files
-from modelwright.runtime.train.world import World, lost_peers
+from modelwright.runtime.train.world import World
 
 _WORTH_THREADS = 100_000_000
 """Multiplications in one pass over a batch: some milliseconds."""
@@ -45,11 +46,9 @@ class NetworkTrainer:
         torch.manual_seed(recipe.seed)
         self.network = network.build(features.shape[1], split.outputs, self._parameters).to(world.device)
         torch.set_num_threads(_threads(self.network, self._parameters.batch_size // world.size))
-        with lost_peers():
-            self._model = _parallel(self.network, world)
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self._parameters.learning_rate, weight_decay=self._parameters.weight_decay
-        )
+        # The same seed may not give the same numbers on every kind of CPU.
+        world.broadcast(list(self.network.parameters()))
+        self._optimizer = AdamW(self.network.parameters(), self._parameters.weight_decay)
         self._order = (-1, torch.empty(0, dtype=torch.int64))
         self._loss = math.nan
         self.step = 0
@@ -66,40 +65,34 @@ class NetworkTrainer:
         batch = self._batch()
         mine = batch[self._world.rank :: self._world.size]
         torch.manual_seed(_seed_of(self._seed, self.step, self._world.rank))
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self._optimizer.zero_grad(set_to_none=True)
-        # DDP takes the mean over processes. Scaled like this it is the mean over the rows of the batch, however they
-        # are shared out, even when a process has none.
-        with lost_peers():
-            total = self._sum_of_losses(self._model(self._features[mine]), self._target[mine])
-            (total * self._world.size / len(batch)).backward()
-        self._optimizer.step()
+        self.network.zero_grad()
+        total = self._sum_of_losses(self.network(self._features[mine]), self._target[mine])
+        # The sum over processes is then the mean over the rows of the batch, however they are shared out, even when a
+        # process has none.
+        (total / len(batch)).backward()
+        gradients = [parameter.grad for parameter in self.network.parameters()]
+        loss, stops = self._world.all_reduce(gradients, [float(total.detach()), float(stop)])
+        self._optimizer.step(self._learning_rate())
         self.step += 1
-        loss, stops = self._world.sum([float(total.detach()), float(stop)])
         self._loss = loss / len(batch)
         return stops > 0
 
     def capture(self) -> Callable[[], Files]:
         """Copy weights and optimizer to host memory; see `Trainer`."""
         tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
-        for index, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self._optimizer.state().items()}
         copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
         return lambda: {STATE_FILE: safetensors.torch.save(copies)}
 
     def restore(self, step: int, files: Files) -> None:
         """Take over a captured state; the number of processes may differ."""
         tensors = safetensors.torch.load(files[STATE_FILE])
-        model = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-        self.network.load_state_dict(model)
-        state: dict[int, dict[str, Any]] = {}
+        parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}}
         for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, field = name.split(".", 2)
-                state.setdefault(int(index), {})[field] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+            part, _, field = name.partition(".")
+            parts[part][field] = value
+        self.network.load_state_dict(parts["model"])
+        self._optimizer.restore(parts["optimizer"])
         self.step = step
 
     def start_from(self, weights: Files) -> None:
@@ -165,12 +158,6 @@ def _threads(module: Any, rows: int) -> int:
     """
     work = rows * sum(parameter.numel() for parameter in module.parameters())
     return 1 if work < _WORTH_THREADS else available_cpus()
-
-
-def _parallel(module: Any, world: World) -> Any:
-    if world.size == 1:
-        return module
-    return torch.nn.parallel.DistributedDataParallel(module)
 
 
 def _location(target: npt.NDArray[Any]) -> tuple[float, float]:

@@ -16,12 +16,11 @@ from typing import NoReturn
 from modelwright.runtime import preflight
 from modelwright.runtime.train import spare
 
-_NEEDED = (
+NEEDED = (
     "modelwright.runtime.train.main",
     "modelwright.runtime.train.loop",
     # What these import only where it is needed, and training always does.
     "torch.distributed",
-    "torch._dynamo",  # with the first optimizer, and half of what takes its time
     "skl2onnx",
     "skl2onnx.common.data_types",
 )
@@ -44,7 +43,7 @@ def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoRetur
     parser.add_argument("--names", type=float, help="seconds after which workers whose names have no address are told")
     own, others = parser.parse_known_args(arguments)
     # Not at the top: it takes seconds, and whoever asks for help or imports this has no use for it.
-    for module in _NEEDED:
+    for module in NEEDED:
         importlib.import_module(module)
     from modelwright.runtime.train import agent, main
 

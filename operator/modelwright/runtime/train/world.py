@@ -48,6 +48,35 @@ class World:
             torch.distributed.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
+    def all_reduce(self, tensors: Sequence[Any], values: Sequence[float]) -> list[float]:
+        """Sum tensors over all processes, in place, and values, which are returned; all in one message.
+
+        The tensors have one type, which the values pass through.
+        """
+        if self.size == 1:
+            return list(values)
+        import torch
+
+        with torch.no_grad():
+            last = torch.tensor(values, dtype=tensors[0].dtype, device=self.device)
+            message = torch.cat([tensor.reshape(-1) for tensor in (*tensors, last)])
+            with lost_peers():
+                torch.distributed.all_reduce(message)
+            _unpack(message, [*tensors, last])
+        return [float(value) for value in last.tolist()]
+
+    def broadcast(self, tensors: Sequence[Any]) -> None:
+        """Give all processes rank 0's tensors, in place."""
+        if self.size == 1:
+            return
+        import torch
+
+        with torch.no_grad():
+            message = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            with lost_peers():
+                torch.distributed.broadcast(message, src=0)
+            _unpack(message, tensors)
+
     def agree(self, value: Any) -> Any:
         """Return rank 0's value, which must be JSON, on every rank."""
         if self.size == 1:
@@ -62,6 +91,11 @@ class World:
         with lost_peers():
             torch.distributed.broadcast(buffer, src=0)
         return json.loads(bytes(buffer.cpu().tolist()))
+
+
+def _unpack(message: Any, tensors: Sequence[Any]) -> None:
+    for part, tensor in zip(message.split([tensor.numel() for tensor in tensors]), tensors, strict=True):
+        tensor.copy_(part.view_as(tensor))
 
 
 @contextmanager
