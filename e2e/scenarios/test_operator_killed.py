@@ -15,6 +15,8 @@ from e2e.support.operator_pods import OperatorPods
 from e2e.support.resources import Object, is_ready, reason
 from modelwright.api.layout import result_key
 
+pytestmark = pytest.mark.alone
+
 _JOBS, _DEPLOYMENTS = "trainingjobs", "modeldeployments"
 _TRAINING_SECONDS = 20
 """For a rollout and another job to begin, and the operator to be killed, while it trains."""

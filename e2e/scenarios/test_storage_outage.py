@@ -15,6 +15,8 @@ from e2e.support.outage import hanging_requests, refused_connections
 from e2e.support.resources import Object, condition, is_ready, reason
 from e2e.support.traffic import predict, rows_of
 
+pytestmark = pytest.mark.alone
+
 _JOBS, _DEPLOYMENTS = "trainingjobs", "modeldeployments"
 _TRAINING_SECONDS = 30
 """For an outage that it trains through, a checkpoint after it, and the beginning of another outage."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from e2e.cluster.kubectl import Kubectl
@@ -48,6 +48,19 @@ class Journal:
         self._watches: dict[str, subprocess.Popen[str]] = {}
         self._closing = False
         self._threads = [threading.Thread(target=self._follow, args=(plural,), daemon=True) for plural in PLURALS]
+
+    @classmethod
+    def of(cls, kubectl: Kubectl, namespace: str, plural: str, record: Iterable[Object]) -> Self:
+        """Return a journal that holds what another one recorded, and to which nothing is added."""
+        journal = cls(kubectl, namespace, lambda _: ())
+        for each in record:
+            entry = Entry(**each)
+            journal._entries[plural, entry.object["metadata"]["name"]].append(entry)
+        return journal
+
+    def record(self, plural: str, name: str) -> list[Object]:
+        """Return all entries of an object, as JSON; their times are those of this machine."""
+        return [asdict(entry) for entry in self.entries(plural, name)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:

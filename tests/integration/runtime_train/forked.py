@@ -1,4 +1,4 @@
-"""Processes of a gang on this machine, forked from one that has imported torch: a few of them cost seconds otherwise."""
+"""Processes of a gang on this machine, forked from one that has imported torch: alone each of them takes seconds."""
 
 import multiprocessing
 import os
