@@ -9,14 +9,14 @@ BENCH_RESULTS ?= .bench/results.jsonl
 BENCH_PAGE ?= $(dir $(BENCH_RESULTS))benchmarks.md
 # Most of these tests wait for something.
 PARALLEL ?= --numprocesses 2
-# What a file sets up is set up once.
-BY_FILE := --dist loadfile
+# What a file sets up is set up once, and the long ones come first.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 VENV := .venv
 TOOLS := .tools
 PY := $(VENV)/bin/python
 UV := $(TOOLS)/bin/uv
 CHART_CRDS := charts/modelwright/templates/crds
-STAGES := lint types unit simulation integration
+STAGES := lint types together
 COMPILE = $(UV) pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet pyproject.toml
 
 ##@ Development
@@ -87,8 +87,13 @@ simulation: venv ## The plans and the reconciler against an in-memory cluster in
 integration: venv programs ## Against a real API server and a real S3 server, without a node
 	$(VENV)/bin/pytest tests/integration $(PARALLEL) $(BY_FILE) $(PYTEST_ARGS)
 
+# While one part waits another computes, and torch is imported once in each process.
+.PHONY: together
+together: venv programs ## These three at once
+	$(VENV)/bin/pytest tests/integration tests/simulation tests/unit $(PARALLEL) $(BY_FILE) $(PYTEST_ARGS)
+
 .PHONY: test
-test: venv programs ## All of these, with the time of each
+test: venv programs ## All of these, with their times
 	@times=; \
 	for stage in $(STAGES); do \
 	  echo "== $$stage"; start=$$SECONDS; \
@@ -115,7 +120,7 @@ images: venv ## Build, push and pull the three images
 e2e: venv ## The scenarios: real pods, real faults
 	@# Before the tests: the first time it takes longer than any of them may. A cluster that is named is not ours.
 	@if [ -z "$${MODELWRIGHT_KUBE_CONTEXT:-}" ]; then $(MAKE) --no-print-directory cluster-up images; fi
-	$(VENV)/bin/pytest e2e/scenarios $(PARALLEL) $(BY_FILE) --no-loadscope-reorder $(PYTEST_ARGS)
+	$(VENV)/bin/pytest e2e/scenarios $(PARALLEL) $(BY_FILE) $(PYTEST_ARGS)
 
 .PHONY: demo
 demo: venv ## The whole loop on real data, from a bare machine to a model that retrained itself

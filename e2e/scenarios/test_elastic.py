@@ -18,7 +18,7 @@ pytestmark = pytest.mark.local_only
 
 _JOBS = "trainingjobs"
 _SLOT = "example.com/slot"
-_SECONDS = 40
+_SECONDS = 30
 """How long the job trains on two pods: through a restart of the gang, and the search for room before it."""
 _ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
 

@@ -13,7 +13,7 @@ from e2e.support.models import Models
 from e2e.support.resources import Object, is_ready
 
 _JOBS = "trainingjobs"
-_SECONDS = 16
+_SECONDS = 10
 """How long the job trains that is interrupted on the way: what it had done by then takes seconds to be done again."""
 _KILL_WORKER = """
 import os, signal

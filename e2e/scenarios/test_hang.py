@@ -12,7 +12,7 @@ from e2e.support.models import Models
 from e2e.support.resources import Object, is_ready, reason
 
 _JOBS, _NAME = "trainingjobs", "stopped"
-_TRAINING_SECONDS = 10
+_TRAINING_SECONDS = 7
 """Time for a checkpoint, and for one process to be stopped."""
 _TIMEOUT_SECONDS = 15
 

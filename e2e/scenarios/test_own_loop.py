@@ -29,8 +29,8 @@ with train.session() as session:
 """
 
 
-def _loop(name: str, *, steps: int) -> Object:
-    job = specs.command(name, _LOOP.replace("TOTAL", str(steps)), replicas=2)
+def _loop(name: str, *, steps: int, replicas: int) -> Object:
+    job = specs.command(name, _LOOP.replace("TOTAL", str(steps)), replicas=replicas)
     return specs.changed(job, checkpoint={"everySteps": 10}, failurePolicy={"backoffSeconds": 0})
 
 
@@ -39,7 +39,7 @@ def _saved(job: Object) -> bool:
 
 
 def test_a_loop_that_loses_a_pod_goes_on_from_its_checkpoint(space: Space) -> None:
-    space.apply(_loop("loop", steps=200))
+    space.apply(_loop("loop", steps=200, replicas=2))
     first = space.journal.wait(_JOBS, "loop", _saved, timeout=180)
     progress = first["status"]["progress"]
     assert progress["totalSteps"] == 200
@@ -61,7 +61,9 @@ def test_a_loop_that_loses_a_pod_goes_on_from_its_checkpoint(space: Space) -> No
 
 
 def test_a_loop_that_is_suspended_saves_the_step_it_is_at(space: Space) -> None:
-    space.apply(specs.changed(_loop("held", steps=400), checkpoint={"everySteps": 10_000, "everySeconds": 5}))
+    space.apply(
+        specs.changed(_loop("held", steps=400, replicas=1), checkpoint={"everySteps": 10_000, "everySeconds": 5})
+    )
     saved = space.journal.wait(_JOBS, "held", _saved, timeout=180)
     space.patch("trainingjob", "held", {"spec": {"suspend": True}})
     space.journal.wait(_JOBS, "held", lambda job: reason(job) == "Suspended", timeout=60)

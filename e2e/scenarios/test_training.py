@@ -15,7 +15,7 @@ from e2e.support.models import Models
 from e2e.support.resources import Object, condition, is_ready, reason
 
 _JOBS = "trainingjobs"
-_INTERRUPTED_SECONDS, _SUSPENDED_SECONDS, _ON_RAY_SECONDS = 10, 10, 20
+_INTERRUPTED_SECONDS, _SUSPENDED_SECONDS, _ON_RAY_SECONDS = 7, 7, 15
 """How long jobs train that are interrupted: time for a checkpoint, for the interruption, and as much to spare."""
 _STAGES = ["Starting", "Training", "Evaluating", "Succeeded"]
 _QUIET_SECONDS = 10

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from hypothesis import event, given, note
+from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 
 from tests.simulation import chaos
@@ -21,6 +21,7 @@ from tests.simulation.world import one_attempt_runs
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
+FEWER = settings(PROFILE, max_examples=PROFILE.max_examples // 2)
 DEEDS = sorted({*Elastic().deeds()} - {"rival promoted", "less room"})
 FREE = frozenset({"less room", "kill", "poke", "suspended", "placeholder gone"})
 """What costs no more than the losses of room, of which there are fewer than restarts."""
@@ -37,7 +38,7 @@ def assert_end(sim: Elastic, storm: Chaos) -> None:
     sim.world.assert_steady()
 
 
-@PROFILE
+@FEWER
 @given(ROOM, faults([*chaos.GENERAL, *DEEDS], steps=100, most=5))
 def test_whatever_becomes_of_its_room_it_ends_as_it_must(room: list[Fault], others: list[Fault]) -> None:
     sim, mix = Elastic(slots=3), [*room, *others]
@@ -57,7 +58,7 @@ def test_whatever_becomes_of_its_room_it_ends_as_it_must(room: list[Fault], othe
 KINDS = ("TrainingJob", "Job", "Pod", "Service")
 
 
-@PROFILE
+@FEWER
 @given(ROOM, faults([*DEEDS, "kill", "poke", *(f"frozen {kind}" for kind in KINDS)], steps=100, most=5))
 def test_watches_that_lag_do_no_harm(room: list[Fault], others: list[Fault]) -> None:
     sim = Elastic(slots=3)

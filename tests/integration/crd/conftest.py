@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from e2e.cluster.standalone import control_plane
 from modelwright.api.kinds import KINDS
 from modelwright.api.schema import GROUP, VERSION
 from tests.integration.crd import rules
+from tests.integration.plane import Plane
 
 _NAMESPACE = "default"
 _PLURALS = {kind.kind: kind.plural for kind in KINDS}
@@ -74,32 +74,15 @@ class Api:
             GROUP, VERSION, _NAMESPACE, _PLURALS[kind], name, {"status": status}
         )
 
-    def install(self, definitions: list[dict[str, Any]]) -> None:
-        """Create the CustomResourceDefinitions and return when they are served."""
-        extensions = client.ApiextensionsV1Api(self._client)
-        for definition in definitions:
-            extensions.create_custom_resource_definition(definition)
-        deadline = time.monotonic() + 30
-        while not all(self._served(extensions, definition["metadata"]["name"]) for definition in definitions):
-            assert time.monotonic() < deadline, "the CustomResourceDefinitions are not established"
-            time.sleep(0.1)
-
-    @staticmethod
-    def _served(extensions: client.ApiextensionsV1Api, name: str) -> bool:
-        conditions = extensions.read_custom_resource_definition(name).status.conditions or ()
-        return any(entry.type == "Established" and entry.status == "True" for entry in conditions)
-
 
 @pytest.fixture(scope="session")
-def api() -> Iterator[Api]:
+def api(plane: Plane) -> Iterator[Api]:
     """An API server with our definitions and, of every kind, the example."""
-    with control_plane() as kubeconfig:
-        server = Api(kubeconfig)
-        server.install(rules.definitions())
-        for kind in rules.BASE:
-            _create_when_served(server, rules.example(kind))
-        yield server
-        server.close()
+    server = Api(plane.kubeconfig)
+    for kind in rules.BASE:
+        _create_when_served(server, rules.example(kind))
+    yield server
+    server.close()
 
 
 def _create_when_served(server: Api, manifest: dict[str, Any]) -> None:

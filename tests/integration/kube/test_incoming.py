@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from e2e.bench.operator import Operator
-from tests.integration.kube.conftest import Plane, StartOperator, await_true, manifest, ready_reason
+from tests.integration.kube.conftest import StartOperator, await_true, manifest, ready_reason
+from tests.integration.plane import Plane
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.kube.conftest import Plane, StartOperator, await_true, manifest, ready_reason
+from tests.integration.kube.conftest import StartOperator, await_true, manifest, ready_reason
+from tests.integration.plane import Plane
 
 pytestmark = pytest.mark.timeout(180)
 QUOTAS = json.dumps([{"name": "cpus", "resources": {"cpu": 2}}])

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.kube.conftest import Plane, manifest, ready_reason
+from tests.integration.kube.conftest import manifest, ready_reason
+from tests.integration.plane import Plane
 
 pytestmark = pytest.mark.timeout(180)
 

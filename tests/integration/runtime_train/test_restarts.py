@@ -104,7 +104,7 @@ def test_what_a_process_says_itself_ends_all_pods_at_once(endpoint: str, store: 
 def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
     endpoint: str, store: ObjectStore, tmp_path: Path
 ) -> None:
-    with started(endpoint, store, tmp_path, epochs=1, rows=400_000) as gang:
+    with started(endpoint, store, tmp_path, epochs=1, rows=200_000) as gang:
         gang.wait(lambda report: report.checkpoint is not None)
         # Its report may come when it is done.
         log, deadline = tmp_path / "log-0", time.monotonic() + 120

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 import torch
+import torch._dynamo  # the optimizer does, in every process
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, init_device_mesh
 
