@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 BENCH_RESULTS ?= .bench/results.jsonl
 BENCH_PAGE ?= $(dir $(BENCH_RESULTS))benchmarks.md
 # Most of these tests wait for something.
-PARALLEL ?= --numprocesses 2
+PARALLEL ?= --numprocesses 3
 # What a file sets up is set up once, and the long ones come first.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 VENV := .venv

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Protocol
 
 from e2e.cluster import ports
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, Failure, Run, TrainingReport
@@ -31,10 +32,40 @@ def work() -> None:
     torchrun.work()
 
 
-def launch() -> None:
+def launch(arguments: Sequence[str] | None = None) -> None:
     """Be the agent of a pod."""
     setattr(failure, "TERMINATION_MESSAGE_FILE", os.environ[_MESSAGE_FILE])  # noqa: B010 (imported there, not defined)
-    torchrun.launch(sys.argv[1:], work)
+    torchrun.launch(sys.argv[1:] if arguments is None else arguments, work)
+
+
+class Agent(Protocol):
+    """A process, in the words of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, once there is one."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal."""
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], Path], Agent]
+
+
+def as_program(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Agent:
+    """Start an agent as a pod does."""
+    return _started([sys.executable, "-c", _AGENT, *arguments], env, log)
+
+
+def _started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Agent:
+    with log.open("wb") as file:
+        return subprocess.Popen(command, env=env, stdout=file, stderr=file)
 
 
 @dataclass
@@ -42,7 +73,7 @@ class LocalGang:
     """The agents of a gang in the order of their pods, and what rank 0 has told, with the monotonic time of each."""
 
     folder: Path
-    agents: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    agents: list[Agent] = field(default_factory=list)
     reports: list[tuple[float, TrainingReport]] = field(default_factory=list)
 
     def workers(self) -> dict[int, int]:
@@ -92,8 +123,9 @@ def local_gang(
     plain: bool = False,
     pods: int = 2,
     processes: int = 1,
+    start: Start = as_program,
 ) -> Iterator[LocalGang]:
-    """Start the agents of a gang; in the end all of its processes are killed.
+    """Start the agents of a gang by `start`; in the end all of its processes are killed.
 
     `plain`: torchrun itself, started anew by a loop of the shell whenever it fails.
     """
@@ -106,16 +138,16 @@ def local_gang(
         shared |= {RUN_VARIABLE: run.model_dump_json(by_alias=True), REPORT_URL_VARIABLE: url}
         try:
             for index in range(pods):
-                command = [sys.executable, "-c", _AGENT]
-                if plain:
-                    command = [*_LOOP, sys.executable, "-m", "torch.distributed.run"]
-                command += [f"--rdzv-conf=is_host={int(index == 0)},join_timeout=120", f"--nnodes={pods}"]
-                command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "--rdzv-backend=c10d"]
-                command += [f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1", "--rdzv-id=a"]
-                command += [str(script)] if plain else []
+                arguments = [f"--rdzv-conf=is_host={int(index == 0)},join_timeout=120", f"--nnodes={pods}"]
+                arguments += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "--rdzv-backend=c10d"]
+                arguments += [f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1", "--rdzv-id=a"]
                 own = {**shared, _MESSAGE_FILE: str(folder / f"message-{index}")}
-                with (folder / f"log-{index}").open("wb") as log:
-                    agent = subprocess.Popen(command, env=own, stdout=log, stderr=log)
+                log = folder / f"log-{index}"
+                if plain:
+                    torchrun_itself = [*_LOOP, sys.executable, "-m", "torch.distributed.run", *arguments, str(script)]
+                    agent = _started(torchrun_itself, own, log)
+                else:
+                    agent = start(arguments, own, log)
                 gang.agents.append(agent)
             yield gang
         finally:

@@ -2,18 +2,22 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from e2e.cluster import ports
+from e2e.support import agents
 from modelwright.runtime.train import torchrun
 
 _SECONDS = 120
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(list(torchrun.NEEDED))
+_context.set_forkserver_preload([*torchrun.NEEDED, "modelwright.runtime.train.agent", "e2e.support.agents"])
 
 
 def start(work: Callable[..., None], size: int, *arguments: Any) -> list[BaseProcess]:
@@ -26,6 +30,44 @@ def start(work: Callable[..., None], size: int, *arguments: Any) -> list[BasePro
         process.start()
         processes.append(process)
     return processes
+
+
+def agent(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> agents.Agent:
+    """Start an agent of torchrun's arguments; a `Start` of `local_gang`."""
+    process = _context.Process(target=_launch, args=(list(arguments), dict(env), log))
+    process.start()
+    return _Agent(process)
+
+
+class _Agent:
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("agent", timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, sig: int) -> None:
+        os.kill(self.pid, sig)
+
+
+def _launch(arguments: list[str], env: dict[str, str], log: Path) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    with log.open("wb") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    agents.launch(arguments)
 
 
 def end(processes: list[BaseProcess]) -> None:

@@ -1,8 +1,8 @@
-"""Gangs of processes that train a small network, one gang after the other: `python gangs.py FOLDER 2 3 1`.
+"""Gangs of processes that train a small network, one gang after the other: `python gangs.py FOLDER 2,3,1 1,2`.
 
-They are forked, so that torch is imported once for all. Each gang goes on with four steps, saves after the third, and
-rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its second step, `2:stop-whole` such a
-one under DDP.
+They are forked, so that torch is imported once for all. The gangs of one list share a folder: each goes on with four
+steps, saves after the third, and rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its
+second step, `2:stop-whole` such a one under DDP.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def sums(model: Any, optimizer: Any) -> list[float]:
     return [round(float(value.detach().double().sum()), 6) for value in whole]
 
 
-def work(folder: str, size: int, *, stops: bool, whole: bool) -> None:
+def work(folder: Path, size: int, *, stops: bool, whole: bool) -> None:
     torch.set_num_threads(1)
     with train.session(folder) as session:
         model = network()
@@ -47,7 +48,12 @@ def work(folder: str, size: int, *, stops: bool, whole: bool) -> None:
             fully_shard(model, mesh=init_device_mesh("cpu", (size,)))
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         first = session.resume(model=model, optimizer=optimizer)
-        seen: dict[str, Any] = {"size": session.size, "first": first, "found": sums(model, optimizer)}
+        seen: dict[str, Any] = {
+            "story": folder.name,
+            "size": session.size,
+            "first": first,
+            "found": sums(model, optimizer),
+        }
         for step in range(first, first + _STEPS):
             torch.manual_seed(step)
             loss = (model(torch.randn(6, 5)) ** 2).mean()
@@ -70,7 +76,7 @@ def say(session: Session, seen: dict[str, Any]) -> None:
         print(json.dumps(seen), flush=True)
 
 
-def gang(folder: str, size: int, *, stops: bool, whole: bool) -> list[int]:
+def gang(folder: Path, size: int, *, stops: bool, whole: bool) -> list[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     children = []
@@ -93,9 +99,10 @@ def gang(folder: str, size: int, *, stops: bool, whole: bool) -> list[int]:
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[2:]:
-        size, _, mode = argument.partition(":")
-        stops = mode.startswith("stop")
-        codes = gang(sys.argv[1], int(size), stops=stops, whole=mode == "stop-whole")
-        expected = 143 if stops else 0
-        assert codes == [expected] * int(size), codes
+    for story in sys.argv[2:]:
+        for word in story.split(","):
+            size, _, mode = word.partition(":")
+            stops = mode.startswith("stop")
+            codes = gang(Path(sys.argv[1]) / story, int(size), stops=stops, whole=mode == "stop-whole")
+            expected = 143 if stops else 0
+            assert codes == [expected] * int(size), codes

@@ -11,14 +11,26 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-_TIMEOUT_SECONDS = 200
+_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS = "1,2,3,1", "2:stop-whole,2,1", "2:stop,3"
+_TIMEOUT_SECONDS = 300
+
+pytestmark = pytest.mark.timeout(_TIMEOUT_SECONDS)
+
+Stories = dict[str, list[dict[str, Any]]]
 
 
-def gangs(folder: Path, *sizes: str) -> list[dict[str, Any]]:
-    """Run gangs one after the other on one folder and return what their first processes saw."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gangs")
+
+
+@pytest.fixture(scope="module")
+def stories(folder: Path) -> Stories:
+    """What the first process of each gang saw."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MODELWRIGHT_")}
+    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS)
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("gangs.py"), folder, *sizes],
+        [sys.executable, Path(__file__).with_name("gangs.py"), folder, *words],
         env={**outside, "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "operator", ROOT]))},
         capture_output=True,
         text=True,
@@ -26,29 +38,27 @@ def gangs(folder: Path, *sizes: str) -> list[dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {word: [each for each in told if each["story"] == word] for word in words}
 
 
-@pytest.mark.timeout(_TIMEOUT_SECONDS)
-def test_a_sharded_state_is_taken_over_by_more_and_by_fewer_processes(tmp_path: Path) -> None:
-    seen = gangs(tmp_path, "1", "2", "3", "1")
+def test_a_sharded_state_is_taken_over_by_more_and_by_fewer_processes(stories: Stories, folder: Path) -> None:
+    seen = stories[_RESHARDED]
     assert [(entry["size"], entry["first"]) for entry in seen] == [(1, 0), (2, 3), (3, 6), (1, 9)]
     for before, after in pairwise(seen):
         assert after["found"] == before["saved"]
-    newest = tmp_path / "runs/local/desk/checkpoints/000000000009"
+    newest = folder / _RESHARDED / "runs/local/desk/checkpoints/000000000009"
     assert {path.name for path in newest.iterdir()} >= {"rank-00000.safetensors", "rank-00002.safetensors"}
 
 
-@pytest.mark.timeout(_TIMEOUT_SECONDS)
-def test_a_gang_of_which_one_process_is_asked_to_leave_saves_and_leaves_at_one_step(tmp_path: Path) -> None:
+def test_a_gang_of_which_one_process_is_asked_to_leave_saves_and_leaves_at_one_step(stories: Stories) -> None:
     # What DDP saves whole is taken over in shards.
-    stopped, sharded, after = gangs(tmp_path, "2:stop-whole", "2", "1")
+    stopped, sharded, after = stories[_STOPPED]
     assert stopped["stopped"] == 2, "the others hear of it a step later"
     assert (sharded["first"], sharded["found"]) == (3, stopped["saved"])
     assert (after["first"], after["found"]) == (6, sharded["saved"])
 
 
-@pytest.mark.timeout(_TIMEOUT_SECONDS)
-def test_a_gang_that_is_asked_to_leave_waits_for_every_shard(tmp_path: Path) -> None:
-    stopped, after = gangs(tmp_path, "2:stop", "3")
+def test_a_gang_that_is_asked_to_leave_waits_for_every_shard(stories: Stories) -> None:
+    stopped, after = stories[_STOPPED_IN_SHARDS]
     assert (after["first"], after["found"]) == (3, stopped["saved"])

@@ -7,6 +7,7 @@ import hashlib
 
 from modelwright.api.recipe import Algorithm, TabularRecipe
 from modelwright.api.trainingjob import Dataset
+from modelwright.runtime.imports import importing
 from modelwright.runtime.train import preprocessing
 from modelwright.runtime.train.preprocessing import Preprocessor
 from modelwright.runtime.train.problem import Split
@@ -21,11 +22,11 @@ def begin(split: Split, recipe: TabularRecipe, world: World) -> tuple[Preprocess
     preprocessor = preprocessing.fit(split.train.features, split.columns, scale=network)
     features = preprocessor.transform(split.train.features)
     if network:
-        from modelwright.runtime.train.loop import NetworkTrainer
-
+        with importing():
+            from modelwright.runtime.train.loop import NetworkTrainer
         return preprocessor, NetworkTrainer(features, split.train.target, split, recipe, world)
-    from modelwright.runtime.train.boosting import BoostingTrainer
-
+    with importing():
+        from modelwright.runtime.train.boosting import BoostingTrainer
     return preprocessor, BoostingTrainer(features, split.train.target, split, recipe)
 
 

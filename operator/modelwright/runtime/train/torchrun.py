@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from modelwright.runtime import preflight
+from modelwright.runtime.imports import importing
 from modelwright.runtime.train import spare
 
 NEEDED = (
@@ -43,9 +44,10 @@ def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoRetur
     parser.add_argument("--names", type=float, help="seconds after which workers whose names have no address are told")
     own, others = parser.parse_known_args(arguments)
     # Not at the top: it takes seconds, and whoever asks for help or imports this has no use for it.
-    for module in NEEDED:
-        importlib.import_module(module)
-    from modelwright.runtime.train import agent, main
+    with importing():
+        for module in NEEDED:
+            importlib.import_module(module)
+        from modelwright.runtime.train import agent, main
 
     spare.start()
     met = threading.Event()
