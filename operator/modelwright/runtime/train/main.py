@@ -4,8 +4,6 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -42,7 +40,7 @@ from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.recipes import begin, fingerprint
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.trainer import Trainer
-from modelwright.runtime.train.world import World, joined, lost_peers
+from modelwright.runtime.train.world import World, joined
 
 logger = logging.getLogger(__name__)
 
@@ -145,28 +143,12 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
     preprocessor, trainer = begin(split, recipe, world)
     checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
     learnt = learn(trainer, checkpoints, around, lambda: warmstart.begin(trainer, store, run, split.signature))
-    with _until_all_are_done(around, trainer):
+    with together.until_all_are_done(world, around.stop, trainer.step):
         if not world.leads:
             return
         logger.info("trained for %d steps; evaluating", trainer.step)
         around.reporter.send(report(around, learnt, stage="Evaluating"))
         _finish(around, store, scratch, split, preprocessor, trainer)
-
-
-@contextmanager
-def _until_all_are_done(around: Surroundings, trainer: Trainer) -> Iterator[None]:
-    """Hold the others until rank 0 has left the block. Raises `RunError` PeerLost or Terminated."""
-    if around.world.size == 1 or not agentstore.kept_by_agent():
-        yield
-        return
-    with lost_peers():
-        store = agentstore.connect()
-    yield
-    with lost_peers():
-        if around.world.leads:
-            together.leave(store)
-        else:
-            together.stay(store, around.stop, trainer.step)
 
 
 def _finish(

@@ -1,15 +1,33 @@
 """Who has trained stays until rank 0 is done, for an agent whose processes are gone does not start them again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from modelwright.runtime.train.agentstore import restarts
+from modelwright.runtime.train.agentstore import connect, kept_by_agent, restarts
 from modelwright.runtime.train.stop import Stop, terminated
+from modelwright.runtime.train.world import World, lost_peers
 
 _DONE = "modelwright/done"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks whether rank 0 is done."""
+
+
+@contextmanager
+def until_all_are_done(world: World, stop: Stop, step: int) -> Iterator[None]:
+    """Hold the others until rank 0 has left the block. Raises `RunError` PeerLost or Terminated."""
+    if world.size == 1 or not kept_by_agent():
+        yield
+        return
+    with lost_peers():
+        store = connect()
+    yield
+    with lost_peers():
+        if world.leads:
+            leave(store)
+        else:
+            stay(store, stop, step)
 
 
 def leave(store: Any) -> None:
