@@ -10,6 +10,10 @@ from e2e.cluster.processes import Component
 from e2e.cluster.settings import SERVICE_RANGE
 
 _LOOPBACK = "127.0.0.1"
+# The Job controller makes none of its own: that is another feature (WorkloadWithJob).
+_POD_GROUPS = "GenericWorkload=true"
+_GANGS = f"{_POD_GROUPS},GangScheduling=true"
+_POD_GROUP_API = "scheduling.k8s.io/v1alpha2=true"
 # Pods hold to the baseline: above all, none of them shares the host's network and slips past the packet filter.
 _ADMISSION = {
     "apiVersion": "apiserver.config.k8s.io/v1",
@@ -41,6 +45,8 @@ class ControlPlane:
     # Without a controller manager nobody makes service accounts, and pods may not wait for them.
     service_accounts: bool = True
     has_node: bool = True
+    # Alpha in Kubernetes 1.36: most clusters do not have them.
+    pod_groups: bool = False
 
     @property
     def url(self) -> str:
@@ -88,6 +94,8 @@ class ControlPlane:
             "profiling": "false",
         }
         options |= self._node_options() if self.has_node else {"endpoint-reconciler-type": "none"}
+        if self.pod_groups:
+            options |= {"feature-gates": _POD_GROUPS, "runtime-config": _POD_GROUP_API}
         if not self.service_accounts:
             options["disable-admission-plugins"] = "ServiceAccount"
         return Component(
@@ -118,12 +126,15 @@ class ControlPlane:
             # By default 20 calls a second: the thousands of objects of a benchmark would take minutes to go.
             "kube-api-qps": 500,
             "kube-api-burst": 1000,
+            # It lets a PodGroup go when the last of its pods has ended.
+            **({"feature-gates": _POD_GROUPS} if self.pod_groups else {}),
         }
         return self._client("kube-controller-manager", options, port)
 
     def scheduler(self, port: int = 10259) -> Component:
-        """The scheduler, as it comes."""
-        return self._client("kube-scheduler", self._client_options("scheduler", port), port)
+        """The scheduler, as it comes, or one that knows gangs."""
+        options = self._client_options("scheduler", port)
+        return self._client("kube-scheduler", options | ({"feature-gates": _GANGS} if self.pod_groups else {}), port)
 
     def _client_options(self, identity: str, port: int) -> dict[str, object]:
         return {

@@ -143,6 +143,8 @@ def _control_plane(layout: Layout) -> ControlPlane:
         api=Address(NODE_ADDRESS, API_PORT),
         etcd_client_port=ETCD_CLIENT_PORT,
         etcd_peer_port=ETCD_PEER_PORT,
+        # Gangs are placed together here, and pod by pod on the control planes of tests: both ways are tried.
+        pod_groups=True,
     )
 
 

@@ -21,11 +21,11 @@ _LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def control_plane(*, controller_manager: bool = False) -> Iterator[Path]:
-    """Run a control plane and yield the path of its administrator's kubeconfig."""
+def control_plane(*, controller_manager: bool = False, pod_groups: bool = False) -> Iterator[Path]:
+    """Run a control plane, with PodGroups if wanted, and yield the path of its administrator's kubeconfig."""
     with tempfile.TemporaryDirectory(prefix="modelwright-control-plane-") as folder:
         root = Path(folder)
-        plane, manager_port = _describe(root, controller_manager=controller_manager)
+        plane, manager_port = _describe(root, controller_manager=controller_manager, pod_groups=pod_groups)
         admin = _credentials(root, plane)
         components = [plane.etcd(), plane.api_server()]
         if controller_manager:
@@ -79,7 +79,7 @@ def find(program: str) -> Path:
     return binaries.path(program)
 
 
-def _describe(root: Path, *, controller_manager: bool) -> tuple[ControlPlane, int]:
+def _describe(root: Path, *, controller_manager: bool, pod_groups: bool) -> tuple[ControlPlane, int]:
     api, etcd_client, etcd_peer, manager = ports.free(4)
     plane = ControlPlane(
         program=find,
@@ -91,6 +91,7 @@ def _describe(root: Path, *, controller_manager: bool) -> tuple[ControlPlane, in
         etcd_peer_port=etcd_peer,
         service_accounts=controller_manager,
         has_node=False,
+        pod_groups=pod_groups,
     )
     return plane, manager
 

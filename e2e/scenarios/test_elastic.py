@@ -1,6 +1,5 @@
 """Elastic gangs on a real scheduler: room comes and goes with an extended resource of the node."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from e2e.scenarios import specs
 from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
+from e2e.scenarios.slots import Slots
 from e2e.scenarios.space import Space
 from e2e.scenarios.waiting import eventually
 from e2e.support.models import Models
@@ -17,46 +17,22 @@ from e2e.support.resources import Object, is_ready, reason
 pytestmark = pytest.mark.local_only
 
 _JOBS = "trainingjobs"
-_SLOT = "example.com/slot"
 _SECONDS = 30
 """How long the job trains on two pods: through a restart of the gang, and the search for room before it."""
 _ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
 
 
-class Slots:
-    """An extended resource of the only node, of which every worker wants one."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._node = str(json.loads(space.kubectl.run("get", "nodes", "--output=json"))["items"][0]["metadata"]["name"])
-
-    def set(self, count: int | None) -> None:
-        """Give the node so many; pods that have one keep it. Returns when the scheduler can know."""
-        amount = None if count is None else str(count)
-        # The kubelet would copy it from the capacity within ten seconds.
-        body = {"status": {"capacity": {_SLOT: amount}, "allocatable": {_SLOT: amount}}}
-        patch = ["patch", "node", self._node, "--subresource=status", "--type=merge", f"--patch={json.dumps(body)}"]
-        self._space.kubectl.run(*patch)
-        eventually(lambda: self._allocatable() == amount, f"the node does not have {amount} slots")
-
-    def _allocatable(self) -> str | None:
-        node = json.loads(self._space.kubectl.run("get", "node", self._node, "--output=json"))
-        found = node["status"]["allocatable"].get(_SLOT)
-        return None if found is None else str(found)
-
-
 @pytest.fixture(scope="module")
 def slots(space: Space) -> Iterator[Slots]:
     """The node's slots: none before, and none afterwards."""
-    slots = Slots(space)
+    slots = Slots(space, "example.com/slot")
     yield slots
     slots.set(None)
 
 
-def _elastic(name: str, data: Data, pace: Pace) -> Object:
+def _elastic(name: str, data: Data, pace: Pace, slots: Slots) -> Object:
     job = specs.network(name, data.winter, name, replicas=2, steps=pace.steps(_SECONDS))
-    slot = {"requests": {_SLOT: "1"}, "limits": {_SLOT: "1"}}
-    return specs.changed(job, workers={"elastic": _ELASTIC, "resources": slot})
+    return specs.changed(job, workers={"elastic": _ELASTIC, "resources": slots.one})
 
 
 def _trains_on(workers: int, job: Object) -> bool:
@@ -77,7 +53,7 @@ def test_a_gang_goes_on_with_one_worker_when_the_room_of_the_other_is_gone_and_g
     space: Space, slots: Slots, data: Data, pace: Pace, models: Models
 ) -> None:
     slots.set(2)
-    space.apply(_elastic("breathing", data, pace))
+    space.apply(_elastic("breathing", data, pace, slots))
     both = space.journal.wait(_JOBS, "breathing", lambda job: _trains_on(2, job), timeout=120)
     _, worker = space.gang(both)
     slots.set(1)

@@ -1,6 +1,8 @@
 """A real API server with the built-in controllers that knows the four kinds, and what a user does with kubectl."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ import yaml
 from e2e.cluster import health
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.processes import Component, Supervisor
+from e2e.cluster.standalone import control_plane
+
+_DEFINITIONS = Path(__file__).parents[2] / "crds"
 
 
 class Plane:
@@ -41,3 +46,13 @@ class Plane:
         )
         self._supervisor.launch(again)
         self._supervisor.await_ready(again)
+
+
+@contextmanager
+def running(*, pod_groups: bool = False) -> Iterator[Plane]:
+    """Run a control plane that knows the four kinds, and PodGroups if wanted."""
+    with control_plane(controller_manager=True, pod_groups=pod_groups) as kubeconfig:
+        plane = Plane(kubeconfig)
+        plane.kubectl.apply([yaml.safe_load(path.read_text()) for path in sorted(_DEFINITIONS.glob("*.yaml"))])
+        plane.kubectl.run("wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+        yield plane

@@ -6,14 +6,13 @@ from collections.abc import Callable
 import orjson
 
 from modelwright.kube.objects import Key, Objects, Record, trim
-from modelwright.kube.resources import CHILDREN, OURS
+from modelwright.kube.resources import CHILD_KINDS, OURS
 from modelwright.plan.actions import Object
 from modelwright.plan.observed import MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL
 from tests.simulation.cluster import Change, Cluster
 from tests.simulation.faults import Faults
 
 _OUR_KINDS = frozenset(resource.kind for resource in OURS)
-_CHILD_KINDS = frozenset(resource.kind for resource in CHILDREN)
 
 
 class Views(Objects):
@@ -86,4 +85,4 @@ def _is_watched(document: Object) -> bool:
     if document["kind"] in _OUR_KINDS:
         return True
     labels = document["metadata"].get("labels") or {}
-    return document["kind"] in _CHILD_KINDS and labels.get(MANAGED_BY_LABEL) == MANAGED_BY
+    return document["kind"] in CHILD_KINDS and labels.get(MANAGED_BY_LABEL) == MANAGED_BY

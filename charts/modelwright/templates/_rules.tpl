@@ -34,6 +34,12 @@ Secrets can be neither listed nor watched.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]
+{{- if eq .Values.gangScheduling "Auto" }}
+# A gang's PodGroup goes with its Job. A cluster that serves none has nothing under this name.
+- apiGroups: [scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [list, watch, create, patch]
+{{- end }}
 # Storage credentials are read by their name; a gang of Ray gets a token of its own, which goes with its owner.
 - apiGroups: [""]
   resources: [secrets]

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import kopf
@@ -12,7 +13,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from modelwright.api.common import Storage
-from modelwright.kube import auth, errors, trigger
+from modelwright.kube import auth, discovery, errors, trigger
 from modelwright.kube.act import Hands
 from modelwright.kube.admission import Admission
 from modelwright.kube.answers import Answers
@@ -29,7 +30,7 @@ from modelwright.kube.objects import Objects
 from modelwright.kube.queue import Queue
 from modelwright.kube.reconcile import Parts, Planner, Reconciler
 from modelwright.kube.refusals import Refusals
-from modelwright.kube.resources import CHILDREN, OURS
+from modelwright.kube.resources import CHILDREN, OURS, Resource
 from modelwright.kube.rollcall import RollCall
 from modelwright.kube.settings import Process
 from modelwright.kube.stores import Stores, at_or_below
@@ -58,11 +59,7 @@ class App:
         self.events = EventPoster(self.client, self.metrics, process.pod_name)
         self.election = Election(self.client, process.pod_namespace, process.lease_name, process.identity)
         self.rollcall = RollCall(self.client, self.objects, self.metrics, process.scopes)
-        self.reflectors = [
-            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon)
-            for resource in CHILDREN
-            for scope in process.scopes
-        ]
+        self.reflectors = self._reflectors(*CHILDREN)
         self.synced = False
         hands = Hands(self.client, self.objects, self.stores)
         refusals = Refusals(self.queue.add)
@@ -131,6 +128,8 @@ class App:
 
     async def _reconcile(self) -> None:
         self._background(self.election.keep(), _KEEPING)
+        if not await self._finished(self._discover()):
+            return
         self.health.start()
         for reflector in self.reflectors:
             self._background(reflector.run(), f"watch of {reflector.resource.plural}")
@@ -142,6 +141,22 @@ class App:
         self._background(self.rollcall.run(), "roll call")
         self._background(self.admission.run(), "admission")
         await self._finished(self.queue.run(self.reconciler.reconcile))
+
+    async def _discover(self) -> None:
+        """Find out what this cluster can do."""
+        process = self.process
+        found = await discovery.pod_groups(self.client, process.scopes[0]) if process.gang_scheduling else None
+        log.info("gangs are placed %s", "pod by pod" if found is None else f"by PodGroups of {found.api_version}")
+        if found is not None:
+            self.reconciler.settings = replace(process.plans, pod_groups=found.api_version)
+            self.reflectors += self._reflectors(found)
+
+    def _reflectors(self, *resources: Resource) -> list[Reflector]:
+        return [
+            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon)
+            for resource in resources
+            for scope in self.process.scopes
+        ]
 
     async def _finished(self, work: Coroutine[Any, Any, None]) -> bool:
         """Run some work until it ends, or until anything in the background does; return whether it ended by itself.

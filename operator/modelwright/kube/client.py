@@ -83,6 +83,14 @@ class Client:
         """Return an object."""
         return await self._call("get", "GET", resource.path(namespace, name))
 
+    async def serves(self, resource: Resource) -> bool:
+        """Tell whether the API server knows a kind of object in this version."""
+        try:
+            found = await self._call("discover", "GET", f"/apis/{resource.api_version}")
+        except errors.NotFound:
+            return False
+        return any(entry["name"] == resource.plural for entry in found.get("resources") or ())
+
     async def list(
         self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False
     ) -> AsyncIterator[tuple[list[Object], str]]:

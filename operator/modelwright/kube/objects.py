@@ -15,6 +15,7 @@ import orjson
 from modelwright.kube.resources import OURS
 from modelwright.plan.actions import Object
 from modelwright.plan.observed import OWNER_UID_LABEL
+from modelwright.plan.podgroup import READ_FIELDS
 from modelwright.plan.requests import slim as slim_pod
 
 _OUR_KINDS = frozenset(resource.kind for resource in OURS)
@@ -202,7 +203,8 @@ def trim(document: Object) -> Object:
     elif "template" in (spec := document.get("spec") or {}) and document["kind"] in ("Job", "Deployment"):
         template = {"metadata": spec["template"].get("metadata", {})}
         if document["kind"] == "Job":
-            template["spec"] = slim_pod(spec["template"].get("spec") or {})
+            pod = spec["template"].get("spec") or {}
+            template["spec"] = {**slim_pod(pod), **{name: pod[name] for name in READ_FIELDS if name in pod}}
         slim["spec"] = {**spec, "template": template}
     return slim
 

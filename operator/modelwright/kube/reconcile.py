@@ -101,7 +101,8 @@ class Reconciler:
     ) -> None:
         self._parts = parts
         self._planners = planners
-        self._settings = settings
+        self.settings = settings
+        """For all plans. What the cluster can do is found out before the first of them."""
         self._wake = wake
         self._clock = clock
         self._now = now
@@ -183,7 +184,7 @@ class Reconciler:
     async def _decide(self, key: Key, observed: Observed) -> tuple[Plan, Observed]:
         planner = self._planners[key.kind]
         for _ in range(_ROUNDS):
-            decision = planner(observed, self._settings, self._now())
+            decision = planner(observed, self.settings, self._now())
             if isinstance(decision, Plan):
                 return decision, observed
             answers: dict[Question, Answer] = dict(observed.answers)

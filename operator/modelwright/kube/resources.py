@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from modelwright.api.kinds import KINDS
 from modelwright.api.schema import API_VERSION
+from modelwright.plan import podgroup
 from modelwright.plan.actions import Object
 
 
@@ -47,12 +48,16 @@ TOKEN_REVIEW = Resource("authentication.k8s.io/v1", "TokenReview", "tokenreviews
 
 CHILDREN = (JOB, POD, SERVICE, DEPLOYMENT)
 """What plans look at; these are watched."""
+# They go with their Jobs.
+POD_GROUPS = tuple(Resource(version, podgroup.KIND, "podgroups", (*_SEEN, *_APPLIED)) for version in podgroup.VERSIONS)
+"""The same for one of these where the cluster serves it: the first counts."""
+CHILD_KINDS = frozenset(resource.kind for resource in (*CHILDREN, *POD_GROUPS))
 # Sweeps and drift policies make TrainingJobs; what ends is deleted when its time is over.
 _WRITTEN = {"TrainingJob": (*_APPLIED, "delete"), "TuningSweep": ("delete",)}
 OURS = tuple(
     Resource(API_VERSION, kind.kind, kind.plural, ("get", *_SEEN, *_WRITTEN.get(kind.kind, ()))) for kind in KINDS
 )
-ALL = (*CHILDREN, SECRET, EVENT, LEASE, TOKEN_REVIEW, *OURS)
+ALL = (*CHILDREN, *POD_GROUPS, SECRET, EVENT, LEASE, TOKEN_REVIEW, *OURS)
 BY_PLURAL = {resource.plural: resource for resource in OURS}
 _BY_TYPE = {(resource.api_version, resource.kind): resource for resource in ALL}
 

@@ -51,6 +51,8 @@ class Process:
     """A file with the token that Alertmanager must show; None: alerts are refused."""
     log_format: Literal["json", "text"] = "json"
     log_level: str = "INFO"
+    gang_scheduling: bool = True
+    """Let the scheduler place gangs, where it can."""
     context: str | None = None
     """A context of the kubeconfig, outside a cluster."""
 
@@ -86,6 +88,7 @@ def read(environment: Mapping[str, str]) -> Process:
         alert_token_file=Path(token_file) if token_file else None,
         log_format="text" if _choice(given, "LOG_FORMAT", ("json", "text")) == "text" else "json",
         log_level=_choice(given, "LOG_LEVEL", _LEVELS, "INFO"),
+        gang_scheduling=_choice(given, "GANG_SCHEDULING", ("Auto", "Disabled")) == "Auto",
         context=given.get("KUBE_CONTEXT"),
     )
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from modelwright.plan import podstatus
 from modelwright.plan.actions import Object
 from modelwright.plan.failures import Cause, Loss
+from modelwright.plan.podgroup import awaits_peers
 from modelwright.plan.times import seconds_between
 
 PATIENCE = 600.0
@@ -25,13 +26,14 @@ def cornered(pods: Collection[Object], excluded: Collection[str], now: datetime)
     count as one of those where pods of this gang fill it: they wait for each other.
     """
     left: list[float] = []
-    ours = {podstatus.node(pod) for pod in pods} - {None}
+    # Where they are placed together, those that would fit have filled the nodes that the scheduler had for them.
+    filled = len({podstatus.node(pod) for pod in pods} - {None}) + sum(awaits_peers(pod) for pod in pods)
     for pod in sorted(pods, key=podstatus.name):
         waiting = podstatus.condition(pod, "PodScheduled")
         since = waiting.get("lastTransitionTime")
         if not excluded or waiting.get("reason") != "Unschedulable" or not since:
             continue
-        if not _nowhere_else(str(waiting.get("message") or ""), len(ours)):
+        if not _nowhere_else(str(waiting.get("message") or ""), filled):
             continue
         wait = PATIENCE - seconds_between(str(since), now)
         if wait <= 0:

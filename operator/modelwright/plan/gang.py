@@ -12,7 +12,7 @@ from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, TOKEN_AUDIENC
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
 from modelwright.api.variables import GPUS_VARIABLE, HOSTS_VARIABLE, NODE_VARIABLE, WORKERS_VARIABLE
-from modelwright.plan import gangpods
+from modelwright.plan import gangpods, podgroup
 from modelwright.plan.actions import Action, Apply, CreateSecret, Object
 from modelwright.plan.launch import LOGGED, Program, processes, ray_command, torch_command
 from modelwright.plan.names import child_name, short_hash
@@ -142,7 +142,18 @@ def _template(spec: Gang, settings: Settings) -> Object:
         "spec": {**_pod(spec, settings), **gangpods.placement(spec.workers, marks)},
     }
     made = gangpods.overridden(spec.workers, proposed)
-    return gangpods.sealed(made, _contract(spec, marks, made["spec"]["containers"][0], settings), spec.avoided_nodes)
+    contract = _contract(spec, marks, made["spec"]["containers"][0], settings)
+    sealed = gangpods.sealed(made, contract, spec.avoided_nodes)
+    sealed["spec"] |= _membership(spec, sealed["spec"], settings)
+    return sealed
+
+
+def _membership(spec: Gang, pod: Object, settings: Settings) -> Object:
+    """Return how a pod says that it is to be placed with its peers; empty where it does not."""
+    # What Kueue admits it places by its own means, which may include groups.
+    if settings.pod_groups is None or (spec.queue is not None and spec.queue.labels):
+        return {}
+    return podgroup.membership(pod, job_name(spec.owner, spec.run.attempt), podgroup.least(spec.workers))
 
 
 def _pod(spec: Gang, settings: Settings) -> Object:

@@ -13,6 +13,7 @@ from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdat
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.events import on_change
 from modelwright.plan.gang import Gang, service
+from modelwright.plan.gangstart import Together
 from modelwright.plan.lifecycle import SUSPENDED, strays
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import running
@@ -73,17 +74,25 @@ def begun(made: Gang) -> Verdict:
     return made.queue.verdict if made.queue else _starting(made.run.attempt, made.workers.replicas)
 
 
-def getting_ready(workers: Sequence[Object], number: int, replicas: int) -> Verdict | None:
+def getting_ready(
+    workers: Sequence[Object], number: int, replicas: int, together: Together | None = None
+) -> Verdict | None:
     """Return what keeps the pods of an attempt from their work; None: they are at it."""
-    found = trouble(workers)
+    found = trouble(workers, together.count if together else 1)
     if found is not None:
         return Verdict(State.RECONCILING, found.reason, found.message)
+    if together is not None and together.held is not None:
+        return Verdict(State.RECONCILING, Reason.UNSCHEDULABLE, together.held)
     return _starting(number, replicas) if sum(running(pod) for pod in workers) < replicas else None
 
 
-def put_back(observed: Observed) -> tuple[Action, ...]:
-    """Return what makes the Service that a live gang lacks: somebody deleted it, or the gang was held until now."""
-    return () if observed.child("Service") else (Apply(service(observed.object)),)
+def put_back(observed: Observed, together: Together | None = None) -> tuple[Action, ...]:
+    """Return what makes that which a live gang lacks: somebody deleted it, or the gang was held until now.
+
+    The PodGroup belongs to the Job, so it is made when that is there.
+    """
+    names = () if observed.child("Service") else (Apply(service(observed.object)),)
+    return names if together is None or together.missing is None else (*names, together.missing)
 
 
 def after_the_end(

@@ -23,7 +23,11 @@ _GRACE = 30
 """Seconds that Kubernetes gives a pod to leave where nobody says."""
 _KEPT = frozenset({"name", "image", "imagePullPolicy", "securityContext", "ports", "terminationMessagePolicy"})
 """Of the container: what decides where it may run, and the image, so that it is there when the gang comes."""
-_DROPPED = frozenset({"containers", "initContainers", "volumes", "subdomain", "terminationGracePeriodSeconds"})
+_DROPPED = frozenset(
+    {"containers", "initContainers", "volumes", "subdomain", "terminationGracePeriodSeconds"}
+    # Room for one more worker is worth having: they are placed one by one, and not counted to the gang that trains.
+    | {"schedulingGroup"}
+)
 
 
 def name_of(owner: Object, attempt: int) -> str:

@@ -18,6 +18,8 @@ class Settings:
     storage: Storage = field(default_factory=Storage)
     quotas: tuple[Quota, ...] = ()
     """What gangs may use together."""
+    pod_groups: str | None = None
+    """The API version of the PodGroups that the cluster serves; None: pods are placed one by one."""
 
     def resolve(self, storage: Storage) -> ResolvedStorage | None:
         """Return a resource's storage with defaults filled in; None when there is no URI anywhere."""

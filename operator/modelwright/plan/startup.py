@@ -1,6 +1,6 @@
 """What keeps a gang from starting: pods that find no node, or have one and do not begin."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +9,7 @@ from modelwright.plan import output, podstatus
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason
 from modelwright.plan.failures import Cause, Loss
+from modelwright.plan.podgroup import awaits_peers
 from modelwright.plan.times import seconds_between
 
 _IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -23,10 +24,15 @@ class Trouble:
     message: str
 
 
-def trouble(pods: Iterable[Object]) -> Trouble | None:
-    """Return what keeps the first of the pods that wait from starting, if it is something that people must see."""
-    for pod in sorted(pods, key=podstatus.name):
-        if (found := _waiting(pod) or _unscheduled(pod)) is not None:
+def trouble(pods: Collection[Object], together: int = 1) -> Trouble | None:
+    """Return what keeps the first of the pods that wait from starting, if it is something that people must see.
+
+    So many of them must find nodes at the same time.
+    """
+    some = any(podstatus.node(pod) for pod in pods)
+    # Those that only wait for their peers have the least to say.
+    for pod in sorted(pods, key=lambda pod: (awaits_peers(pod), podstatus.name(pod))):
+        if (found := _waiting(pod) or _unscheduled(pod, 1 if some else together)) is not None:
             return found
     return None
 
@@ -72,9 +78,10 @@ def _waiting(pod: Object) -> Trouble | None:
     return None
 
 
-def _unscheduled(pod: Object) -> Trouble | None:
+def _unscheduled(pod: Object, together: int) -> Trouble | None:
     found = podstatus.condition(pod, "PodScheduled")
     if found.get("reason") != "Unschedulable":
         return None
     detail = output.read(str(found.get("message") or ""), None).last_line
-    return Trouble(Reason.UNSCHEDULABLE, f"pods find no node: {detail or 'no node has what they ask for'}")
+    what = "pods find no node" if together < 2 else f"{together} pods must find nodes together, and do not"
+    return Trouble(Reason.UNSCHEDULABLE, f"{what}: {detail or 'no node has what they ask for'}")

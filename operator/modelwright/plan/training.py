@@ -34,6 +34,7 @@ from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
 from modelwright.plan.events import on_restarts
 from modelwright.plan.failures import Cause
 from modelwright.plan.gang import Gang, Launcher, gang, logs_uri
+from modelwright.plan.gangstart import together, wake_after
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
     Completed,
@@ -252,15 +253,16 @@ def _train(job: _Job, step: Running) -> Plan:
     """Say how the pods are doing; what is missing beside the Job is put back."""
     number, wished = job.view.number, job.spec.workers.replicas
     size = job.view.workers(wished)
-    verdict = owner.getting_ready(job.view.attempt_pods, number, size)
+    placed = together(job.observed, job.view, job.spec.workers, job.settings, job.now)
+    verdict = owner.getting_ready(job.view.attempt_pods, number, size, placed)
     if verdict is None and _evaluating(job):
         verdict = Verdict(State.RECONCILING, Reason.EVALUATING, f"attempt {number} evaluates the model")
     elif verdict is None:
         where = owner.pods(size) if size == wished else f"{size} of {owner.pods(wished)}"
         message = f"attempt {number} trains on {where}"
         verdict = Verdict(State.RECONCILING, Reason.TRAINING, message)
-    actions = (*owner.put_back(job.observed), *step.actions)
-    return replace(_report(job, verdict), actions=actions, wake_after=step.wake_after)
+    actions = (*owner.put_back(job.observed, placed), *step.actions)
+    return replace(_report(job, verdict), actions=actions, wake_after=wake_after(step.wake_after, placed))
 
 
 def _may_have_result(job: _Job, step: object) -> bool:

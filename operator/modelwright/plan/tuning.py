@@ -15,6 +15,7 @@ from modelwright.plan.attempts import Clock, JobState, View, look, outdated, tic
 from modelwright.plan.budgets import Budget
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
 from modelwright.plan.gang import Gang, Launcher, gang
+from modelwright.plan.gangstart import together, wake_after
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import Completed, GiveUp, Hold, Next, Rules, Running, Start, decide, when_quiet
 from modelwright.plan.observed import Observed
@@ -179,11 +180,12 @@ def _search(sweep: _Sweep, step: Running) -> Plan:
     """Say how the pods are doing; what is missing beside the Job is put back."""
     number, replicas = sweep.view.number, sweep.spec.workers.replicas
     searching = f"attempt {number} searches on {owner.pods(replicas)}"
-    verdict = owner.getting_ready(sweep.view.attempt_pods, number, replicas) or Verdict(
+    placed = together(sweep.observed, sweep.view, sweep.spec.workers, sweep.settings, sweep.now)
+    verdict = owner.getting_ready(sweep.view.attempt_pods, number, replicas, placed) or Verdict(
         State.RECONCILING, Reason.SEARCHING, searching
     )
-    actions = (*owner.put_back(sweep.observed), *step.actions)
-    return replace(_report(sweep, verdict), actions=actions, wake_after=step.wake_after)
+    actions = (*owner.put_back(sweep.observed, placed), *step.actions)
+    return replace(_report(sweep, verdict), actions=actions, wake_after=wake_after(step.wake_after, placed))
 
 
 def _conclude(sweep: _Sweep, why: str) -> Plan | Ask:

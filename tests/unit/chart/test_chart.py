@@ -77,6 +77,7 @@ def test_the_chart_has_the_version_of_the_software() -> None:
         ({"storage": {"endpoint": "minio:9000"}}, "at '/storage/endpoint'"),
         ({"storage": {"credentials": {"accessKeyId": "A"}}}, "at '/storage/credentials/secretAccessKey'"),
         ({"log": {"level": "LOUD"}}, "value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+        ({"gangScheduling": "Always"}, "at '/gangScheduling': value must be one of 'Auto', 'Disabled'"),
         ({"image": {"digest": "sha256:12"}}, "at '/image/digest'"),
         ({"watchNamespaces": ["Team A"]}, "at '/watchNamespaces/0'"),
         ({"extraEnv": [{"name": "MODELWRIGHT_STORAGE_URI", "value": "x"}]}, "at '/extraEnv/0/name'"),

@@ -60,6 +60,7 @@ def test_the_operator_understands_what_the_chart_tells_it_by_default(helm: Helm)
     assert (process.http_port, process.concurrency, process.lease_name) == (8080, 16, "modelwright")
     assert (process.log_format, process.log_level) == ("json", "INFO")
     assert process.alert_token_file == Path("/etc/modelwright/alerts/token")
+    assert process.gang_scheduling
 
 
 def test_the_operator_understands_every_value(helm: Helm) -> None:
@@ -76,7 +77,9 @@ def test_the_operator_understands_every_value(helm: Helm) -> None:
         leaseName="other",
         log={"format": "text", "level": "DEBUG"},
         service={"port": 80},
+        gangScheduling="Disabled",
     )
+    assert not process.gang_scheduling
     assert process.plans.storage.document() == {
         "uri": "s3://models/team",
         "endpoint": "https://minio.example.com",

@@ -25,6 +25,7 @@ def joined(parts: Iterable[set[Right]]) -> set[Right]:
 WORK = joined(
     [
         *(rights(resource) for resource in (*resources.CHILDREN, resources.SECRET, resources.EVENT, *resources.OURS)),
+        *(rights(resource) for resource in resources.POD_GROUPS),
         {("modelwright.dev", f"{plural}/status", "patch") for plural in _OURS},
         # For owner references that block deletion.
         {("modelwright.dev", f"{plural}/finalizers", "update") for plural in _OURS},
@@ -83,6 +84,11 @@ def test_with_a_list_of_namespaces_it_has_no_rights_elsewhere(helm: Helm) -> Non
 
 def test_working_at_home_does_not_cost_it_the_lease(helm: Helm) -> None:
     assert bindings(helm.template(watchNamespaces=[NAMESPACE]))["RoleBinding", NAMESPACE] == WORK | LEASE
+
+
+def test_who_wants_no_gang_scheduling_gives_no_right_to_pod_groups(helm: Helm) -> None:
+    groups = joined(rights(resource) for resource in resources.POD_GROUPS)
+    assert bindings(helm.template(gangScheduling="Disabled"))["ClusterRoleBinding", None] == (WORK | TOKENS) - groups
 
 
 def test_no_right_is_a_wildcard_and_other_peoples_secrets_stay_unlisted(helm: Helm) -> None:

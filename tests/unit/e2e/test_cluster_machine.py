@@ -57,9 +57,8 @@ def test_our_own_routes_are_no_conflict(monkeypatch):
     assert network.conflict() is None
 
 
-@pytest.mark.parametrize("has_node", [True, False])
-def test_the_api_server_listens_only_where_it_is_told(tmp_path, has_node):
-    plane = ControlPlane(
+def _control_plane(tmp_path, **options):
+    return ControlPlane(
         program=Path,
         pki=tmp_path,
         config=tmp_path,
@@ -67,9 +66,21 @@ def test_the_api_server_listens_only_where_it_is_told(tmp_path, has_node):
         api=ports.Address("127.0.0.1", 1),
         etcd_client_port=2,
         etcd_peer_port=3,
-        has_node=has_node,
+        **options,
     )
-    server = plane.api_server()
+
+
+@pytest.mark.parametrize("pod_groups", [True, False])
+def test_alpha_features_are_on_only_where_they_are_asked_for(tmp_path, pod_groups):
+    plane = _control_plane(tmp_path, pod_groups=pod_groups)
+    for component in (plane.api_server(), plane.controller_manager(), plane.scheduler()):
+        gates = [option for option in component.argv if option.startswith("--feature-gates=")]
+        assert len(gates) == pod_groups, component.name
+
+
+@pytest.mark.parametrize("has_node", [True, False])
+def test_the_api_server_listens_only_where_it_is_told(tmp_path, has_node):
+    server = _control_plane(tmp_path, has_node=has_node).api_server()
     assert "--bind-address=127.0.0.1" in server.argv
     assert server.listens == (("127.0.0.1", 1),)
     assert ("--kubelet-preferred-address-types=InternalIP" in server.argv) is has_node

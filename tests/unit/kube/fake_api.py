@@ -43,6 +43,8 @@ class FakeApi:
         self.fail: Callable[[str, str, str], Exception | None] = lambda verb, kind, name: None
         self.review: dict[str, Any] = {}
         self.reviews = 0
+        self.served: set[str] = set()
+        """API versions of kinds that not every cluster has."""
         self.guard: Callable[[], None] = lambda: None
         self._versions = itertools.count(1)
 
@@ -63,6 +65,12 @@ class FakeApi:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         return copy.deepcopy(self._found("get", Key(resource.kind, namespace, name)))
+
+    async def serves(self, resource: Resource) -> bool:
+        # Everybody may ask that; no role has to say so.
+        if (failure := self.fail("discover", resource.kind, resource.api_version)) is not None:
+            raise failure
+        return resource.api_version in self.served
 
     async def list(
         self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False

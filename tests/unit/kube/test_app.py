@@ -12,6 +12,7 @@ from modelwright.api.run import ResolvedStorage
 from modelwright.kube.app import App
 from modelwright.kube.lease import Timing
 from modelwright.kube.objects import Key
+from modelwright.kube.resources import POD_GROUPS
 from modelwright.kube.settings import Process
 from modelwright.plan.questions import Store
 from modelwright.plan.settings import Settings
@@ -41,6 +42,7 @@ async def app(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[App]:
     made = App(Process(Settings("r", "s")), {}, Configuration(host="http://127.0.0.1:9"))
     for part, name in ((made.events, "run"), (made.rollcall, "run"), (made, "_view")):
         monkeypatch.setattr(part, name, forever)
+    monkeypatch.setattr(made, "_discover", at_once)
     for reflector in made.reflectors:
         monkeypatch.setattr(reflector, "run", forever)
     yield made
@@ -66,12 +68,30 @@ async def test_the_operator_s_own_identity_opens_its_default_store_and_no_other(
     assert asked == ["s3://models/team/a"]
 
 
+@pytest.mark.parametrize(("wanted", "served"), [(True, True), (True, False), (False, True)])
+async def test_pod_groups_are_watched_and_made_where_they_are_wanted_and_served(
+    monkeypatch: pytest.MonkeyPatch, wanted: bool, served: bool
+) -> None:
+    api, group = FakeApi(), POD_GROUPS[-1]
+    api.served = {group.api_version} if served else set()
+    process = Process(Settings("r", "s"), namespaces=("a", "b"), gang_scheduling=wanted)
+    made = App(process, {}, Configuration(host="http://127.0.0.1:9"))
+    await made.client.close()
+    monkeypatch.setattr(made, "client", api)
+    await made._discover()
+    made.stores.close()
+    watched = [(entry.resource, entry.namespace) for entry in made.reflectors if entry.resource in POD_GROUPS]
+    assert watched == ([(group, "a"), (group, "b")] if wanted and served else [])
+    assert made.reconciler.settings.pod_groups == (group.api_version if wanted and served else None)
+    assert all(entry in made.health._reflectors for entry in made.reflectors)
+
+
 def place(app: App, part: str) -> tuple[Any, str]:
     *path, name = part.split(".")
     return (getattr(app, path[0]) if path else app), name
 
 
-@pytest.mark.parametrize("part", ["election.keep", "events.run", "rollcall.run", "_view"])
+@pytest.mark.parametrize("part", ["election.keep", "_discover", "events.run", "rollcall.run", "_view"])
 async def test_whatever_breaks_breaks_the_process(app: App, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     if part == "rollcall.run":
         monkeypatch.setattr(app, "_view", at_once)

@@ -133,12 +133,13 @@ def test_what_kubectl_was_given_is_not_kept_twice() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Job", "Deployment"])
-def test_pod_templates_are_not_kept_but_for_what_the_pods_of_a_job_ask_for(kind: str) -> None:
+def test_pod_templates_are_not_kept_but_for_what_the_pods_of_a_job_ask_for_and_their_group(kind: str) -> None:
     resources = {"limits": {"cpu": "1"}}
     container = {"name": "worker", "image": "x", "resources": resources, "env": [{"name": "A", "value": "b"}]}
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], "nodeSelector": {}}}
+    group = {"schedulingGroup": {"podGroupName": "x"}, "priorityClassName": "high"}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], "nodeSelector": {}, **group}}
     document = child(kind, "x", "o", spec={"replicas": 1, "template": template})
-    kept = {"spec": {"containers": [{"name": "worker", "resources": resources}]}} if kind == "Job" else {}
+    kept = {"spec": {"containers": [{"name": "worker", "resources": resources}], **group}} if kind == "Job" else {}
     assert trim(document)["spec"] == {"replicas": 1, "template": {"metadata": {"labels": {"a": "b"}}, **kept}}
     assert document["spec"]["template"] == template
 

@@ -18,6 +18,7 @@ def test_two_images_are_enough() -> None:
     assert process.plans.report_url is None
     assert process.scopes == (None,)
     assert process.alert_token_file is None
+    assert process.gang_scheduling
 
 
 def test_outside_a_pod_two_processes_sign_differently() -> None:
@@ -43,8 +44,10 @@ def test_everything_can_be_set() -> None:
             "MODELWRIGHT_ALERT_TOKEN_FILE": "/etc/token",
             "MODELWRIGHT_LOG_FORMAT": "text",
             "MODELWRIGHT_LOG_LEVEL": "DEBUG",
+            "MODELWRIGHT_GANG_SCHEDULING": "Disabled",
         }
     )
+    assert not process.gang_scheduling
     assert process.plans.report_url == "http://operator:8080"
     assert process.plans.storage.document() == {
         "uri": "s3://models/prod",
@@ -69,6 +72,7 @@ def test_everything_can_be_set() -> None:
         ("CONCURRENCY", "0", "MODELWRIGHT_CONCURRENCY is '0': a number from 1 to 256 is wanted"),
         ("LOG_FORMAT", "xml", "MODELWRIGHT_LOG_FORMAT is 'xml': one of json, text is wanted"),
         ("LOG_LEVEL", "LOUD", "MODELWRIGHT_LOG_LEVEL is 'LOUD'"),
+        ("GANG_SCHEDULING", "Always", "MODELWRIGHT_GANG_SCHEDULING is 'Always': one of Auto, Disabled is wanted"),
         ("QUOTAS", "gpus", "MODELWRIGHT_QUOTAS: a list of {name, namespaces, resources} in JSON is wanted"),
         ("QUOTAS", '[{"name": "a"}]', "MODELWRIGHT_QUOTAS: a list of {name, namespaces, resources} in JSON is wanted"),
         ("QUOTAS", '[{"name": "a", "resources": {"cpu": "x"}}]', "MODELWRIGHT_QUOTAS: a list of "),
