@@ -9,7 +9,7 @@ from modelwright.kube import errors
 from modelwright.kube.client import Client
 from modelwright.kube.clock import utc_now
 from modelwright.kube.objects import Key, Objects
-from modelwright.kube.resources import CHILDREN, OURS, SECRET, find
+from modelwright.kube.resources import CHILDREN, OPTIONAL, OURS, SECRET, find
 from modelwright.kube.stores import Stores
 from modelwright.plan.actions import Action, Apply, CreateSecret, Delete, MoveAlias, Object, Patch, Ref
 from modelwright.plan.observed import OWNER_UID_LABEL
@@ -18,7 +18,7 @@ from modelwright.registry.aliases import move_alias
 from modelwright.registry.errors import AliasMoved, StoreError
 from modelwright.registry.store import ObjectStore
 
-_KEPT = frozenset(resource.kind for resource in (*CHILDREN, *OURS))
+_KEPT = frozenset(resource.kind for resource in (*CHILDREN, *OPTIONAL, *OURS))
 
 
 class Hands:

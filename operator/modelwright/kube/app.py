@@ -29,7 +29,7 @@ from modelwright.kube.objects import Objects
 from modelwright.kube.queue import Queue
 from modelwright.kube.reconcile import Parts, Planner, Reconciler
 from modelwright.kube.refusals import Refusals
-from modelwright.kube.resources import CHILDREN, OURS
+from modelwright.kube.resources import CHILDREN, OPTIONAL, OURS
 from modelwright.kube.rollcall import RollCall
 from modelwright.kube.settings import Process
 from modelwright.kube.stores import Stores, at_or_below
@@ -59,8 +59,10 @@ class App:
         self.election = Election(self.client, process.pod_namespace, process.lease_name, process.identity)
         self.rollcall = RollCall(self.client, self.objects, self.metrics, process.scopes)
         self.reflectors = [
-            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon)
-            for resource in CHILDREN
+            Reflector(
+                self.client, resource, scope, self.objects, self.rollcall.soon, optional=resource in OPTIONAL
+            )
+            for resource in (*CHILDREN, *OPTIONAL)
             for scope in process.scopes
         ]
         self.synced = False

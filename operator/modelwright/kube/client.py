@@ -83,6 +83,14 @@ class Client:
         """Return an object."""
         return await self._call("get", "GET", resource.path(namespace, name))
 
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        """Return the kinds that the API server knows of a group's version; none where it does not know the group."""
+        try:
+            found = await self._call("get", "GET", f"/apis/{api_version}")
+        except errors.NotFound:
+            return frozenset()
+        return frozenset(entry["kind"] for entry in found.get("resources") or ())
+
     async def list(
         self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False
     ) -> AsyncIterator[tuple[list[Object], str]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from modelwright.kube.resources import OURS
+from modelwright.kube.resources import OURS, RAY_JOB
 from modelwright.plan.actions import Object
 from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.requests import slim as slim_pod
@@ -204,7 +204,18 @@ def trim(document: Object) -> Object:
         if document["kind"] == "Job":
             template["spec"] = slim_pod(spec["template"].get("spec") or {})
         slim["spec"] = {**spec, "template": template}
+    elif document["kind"] == RAY_JOB.kind:
+        slim["spec"] = _trim_ray_job(document["spec"])
     return slim
+
+
+def _trim_ray_job(spec: Object) -> Object:
+    """Return of a RayJob's spec what tells its size, and what each of its pods asks for: all do the same."""
+    cluster = spec.get("rayClusterSpec") or {}
+    head = ((cluster.get("headGroupSpec") or {}).get("template") or {}).get("spec") or {}
+    groups = [{"replicas": group.get("replicas")} for group in cluster.get("workerGroupSpecs") or ()]
+    slim = {"headGroupSpec": {"template": {"spec": slim_pod(head)}}, "workerGroupSpecs": groups}
+    return {**spec, "rayClusterSpec": slim}
 
 
 def _trim_pod_status(status: Object) -> Object:

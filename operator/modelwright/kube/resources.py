@@ -45,14 +45,18 @@ EVENT = Resource("v1", "Event", "events", ("create",))
 LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases", ("get", "create", "update"))
 TOKEN_REVIEW = Resource("authentication.k8s.io/v1", "TokenReview", "tokenreviews", ("create",))
 
+RAY_JOB = Resource("ray.io/v1", "RayJob", "rayjobs", ("get", *_SEEN, *_APPLIED, "delete"))
+
 CHILDREN = (JOB, POD, SERVICE, DEPLOYMENT)
 """What plans look at; these are watched."""
+OPTIONAL = (RAY_JOB,)
+"""The same, of other operators: watched where there are such kinds."""
 # Sweeps and drift policies make TrainingJobs; what ends is deleted when its time is over.
 _WRITTEN = {"TrainingJob": (*_APPLIED, "delete"), "TuningSweep": ("delete",)}
 OURS = tuple(
     Resource(API_VERSION, kind.kind, kind.plural, ("get", *_SEEN, *_WRITTEN.get(kind.kind, ()))) for kind in KINDS
 )
-ALL = (*CHILDREN, SECRET, EVENT, LEASE, TOKEN_REVIEW, *OURS)
+ALL = (*CHILDREN, *OPTIONAL, SECRET, EVENT, LEASE, TOKEN_REVIEW, *OURS)
 BY_PLURAL = {resource.plural: resource for resource in OURS}
 _BY_TYPE = {(resource.api_version, resource.kind): resource for resource in ALL}
 
