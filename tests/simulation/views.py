@@ -6,14 +6,14 @@ from collections.abc import Callable
 import orjson
 
 from modelwright.kube.objects import Key, Objects, Record, trim
-from modelwright.kube.resources import CHILDREN, OURS
+from modelwright.kube.resources import CHILDREN, OPTIONAL, OURS
 from modelwright.plan.actions import Object
 from modelwright.plan.observed import MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL
 from tests.simulation.cluster import Change, Cluster
 from tests.simulation.faults import Faults
 
 _OUR_KINDS = frozenset(resource.kind for resource in OURS)
-_CHILD_KINDS = frozenset(resource.kind for resource in CHILDREN)
+_CHILD_KINDS = frozenset(resource.kind for resource in (*CHILDREN, *OPTIONAL))
 
 
 class Views(Objects):

@@ -20,7 +20,7 @@ API_VERSION, KIND = "ray.io/v1", "RayJob"
 # KubeRay derives the names of the Ray cluster and of its services from it, and refuses a longer one.
 NAME_LIMIT = 47
 RAY_VERSION = "2.59.0"
-"""The oldest Ray that our own image may have. KubeRay asks for one before it gives a cluster a token."""
+"""The oldest Ray that our own image may have (pyproject.toml). KubeRay asks for one before it gives a cluster a token."""
 _OVERWRITE = "ray.io/overwrite-container-cmd"
 """On a pod template: the container's command is ours, and starts Ray itself as KubeRay says."""
 _KEEP_HEAD_DOWN = "ray.io/disable-provisioned-head-restart"

@@ -41,6 +41,8 @@ class FakeApi:
         self.calls: list[tuple[str, str, str]] = []
         self.events: list[dict[str, Any]] = []
         self.fail: Callable[[str, str, str], Exception | None] = lambda verb, kind, name: None
+        self.served: dict[str, frozenset[str]] = {}
+        """The kinds that other operators bring, by group and version."""
         self.review: dict[str, Any] = {}
         self.reviews = 0
         self.guard: Callable[[], None] = lambda: None
@@ -60,6 +62,12 @@ class FakeApi:
         metadata.setdefault("generation", 1)
         self.objects[Key(document["kind"], metadata["namespace"], metadata["name"])] = document
         return copy.deepcopy(document)
+
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        failure = self.fail("kinds", api_version, "")
+        if failure is not None:
+            raise failure
+        return self.served.get(api_version, frozenset())
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         return copy.deepcopy(self._found("get", Key(resource.kind, namespace, name)))

@@ -259,3 +259,13 @@ def test_a_field_that_server_side_apply_does_not_know_is_a_refusal_though_the_st
     body = orjson.dumps({"kind": "Status", "message": message, "code": 500})
     assert isinstance(errors.from_response(500, body), errors.Rejected)
     assert isinstance(errors.from_response(500, b"boom"), errors.Unavailable)
+
+
+async def test_the_kinds_of_a_group_are_known_and_a_group_that_is_not_there_has_none(
+    server: Server, client: Client
+) -> None:
+    kinds = {"resources": [{"kind": "RayJob"}, {"kind": "RayJob"}, {"kind": "RayCluster"}]}
+    server.answers = [web.json_response(kinds), web.json_response({"message": "not found"}, status=404)]
+    assert await client.kinds("ray.io/v1") == {"RayJob", "RayCluster"}
+    assert await client.kinds("ray.io/v1") == frozenset()
+    assert [path for _, path, _, _ in server.asked] == ["/apis/ray.io/v1"] * 2
