@@ -9,7 +9,7 @@ from e2e.cluster.errors import ClusterError
 MODULE = "github.com/ray-project/kuberay/ray-operator"
 VERSION = "v1.6.2"
 SUM = "h1:XUckRswLMyk71D00L62d2Vanh0fVkNqu56+IF/rr+O0="
-"""As go.sum would have it. There is no go.mod for it: only files of the module itself are used, and nothing it needs."""
+"""As go.sum would have it. There is no go.mod for it: only files of the module itself are used, and nothing else."""
 
 
 def definitions() -> Path:

@@ -109,9 +109,10 @@ def misfit(wanted: Scaling, pods: Pods) -> str | None:
         return None
     has = [f"{pods.gpus} GPU"] if wanted.gpu else []
     has += [f"{pods.cpus} whole CPU"] if wanted.cpu and pods.cpus is not None else []
+    there = "is 1 pod" if pods.count == 1 else f"are {pods.count} pods"
     return (
-        f"{wanted.workers} workers do not fit: a pod has {' and '.join(has)}, which is room for {room} of them, and there "
-        f"{'is 1 pod' if pods.count == 1 else f'are {pods.count} pods'}"
+        f"{wanted.workers} workers do not fit: a pod has {' and '.join(has)}, which is room for {room} of them, "
+        f"and there {there}"
     )
 
 

@@ -205,7 +205,7 @@ def trim(document: Object) -> Object:
             template["spec"] = slim_pod(spec["template"].get("spec") or {})
         slim["spec"] = {**spec, "template": template}
     elif document["kind"] == RAY_JOB.kind:
-        slim["spec"] = _trim_ray_job(document["spec"])
+        slim["spec"] = _trim_ray_job(document.get("spec") or {})
     return slim
 
 

@@ -130,7 +130,7 @@ def jobs_of(observed: Observed) -> dict[int, Object]:
 
 
 def _is_dubious(view: View, now: datetime | None) -> bool:
-    """Tell whether the newest attempt is a RayJob that lives, as far as is known, and whose pods do not look like it."""
+    """Tell whether the newest attempt is a RayJob that lives, as far as is known, though its pods do not look so."""
     job = view.job
     if job is None or now is None or not raystatus.is_ray_job(job) or view.state is not JobState.LIVE:
         return False

@@ -135,7 +135,8 @@ def logs_uri(spec: Gang) -> str | None:
 
 
 def _metadata(spec: Gang, name: str) -> Object:
-    meta = metadata(spec.owner, name, {ATTEMPT_LABEL: str(spec.run.attempt), **(spec.queue.labels if spec.queue else {})})
+    extra = {ATTEMPT_LABEL: str(spec.run.attempt), **(spec.queue.labels if spec.queue else {})}
+    meta = metadata(spec.owner, name, extra)
     logs = logs_uri(spec)
     return meta if logs is None else {**meta, "annotations": {LOGS_ANNOTATION: logs}}
 

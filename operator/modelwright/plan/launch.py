@@ -66,7 +66,7 @@ run() {{
   exit "$code"
 }}
 """
-"""For a shell around Ray: with `head` set, `run` starts a program and ends as it does, and SIGTERM is passed on in time."""
+"""For a shell around Ray, with `head` set: `run` starts a program, ends as it does, and passes SIGTERM on in time."""
 _RAY = f"""\
 head="$1"; shift
 {LEAVING}\

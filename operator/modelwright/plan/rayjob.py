@@ -20,7 +20,7 @@ API_VERSION, KIND = "ray.io/v1", "RayJob"
 # KubeRay derives the names of the Ray cluster and of its services from it, and refuses a longer one.
 NAME_LIMIT = 47
 RAY_VERSION = "2.59.0"
-"""The oldest Ray that our own image may have (pyproject.toml). KubeRay asks for one before it gives a cluster a token."""
+"""The oldest Ray that our own image may have (pyproject.toml). KubeRay wants to know before it makes a token."""
 _OVERWRITE = "ray.io/overwrite-container-cmd"
 """On a pod template: the container's command is ours, and starts Ray itself as KubeRay says."""
 _KEEP_HEAD_DOWN = "ray.io/disable-provisioned-head-restart"
@@ -35,7 +35,7 @@ exec "$@"
 """
 # Ray Jobs keep the output of the driver to themselves; here it is on the head's, as everywhere.
 _POD = f"""\
-head="${{FQ_RAY_IP:-127.0.0.1}}"
+head="${{FQ_RAY_IP:-$HOSTNAME}}"
 {LEAVING}\
 if [ -e /dev/shm/modelwright-began ]; then
   echo "this container has ended before; it waits for the end of its gang" >&2
@@ -129,7 +129,7 @@ def _container(made: Object, role: Role, job_id: str, pod: Object) -> Object:
 
 
 def _command(of_job: Iterable[str], role: Role, job_id: str) -> list[str]:
-    """Return the command of a container; `of_job` is the one that it has in a Job, a shell behind what keeps its log."""
+    """Return the command of a container; `of_job` is that in a Job: a shell, behind what keeps the log."""
     whole = list(of_job)
     kept = whole[: whole.index("sh")]
     if role is Role.HEAD:

@@ -18,7 +18,11 @@ SETTLE = 10.0
 """Seconds from the start of the driver, for which all pods ran, until one that is not seen to run is believed gone."""
 _STARTED = frozenset({"Initializing", "Running", "Waiting", "Complete", "Failed"})
 _OVER = frozenset({"Complete", "Failed", "ValidationFailed"})
-_ENTRYPOINT = re.compile(r"^Job entrypoint command failed with exit code (-?\d+)(?:, last available logs[^\n]*:\n)?", re.A)
+_ENTRYPOINT = re.compile(
+    r"^Job entrypoint command failed with exit code (-?\d+)(?:, last available logs[^\n]*:\n|\. No logs available\.)?",
+    re.ASCII,
+)
+"""What a Ray job says of a driver that failed (ray/dashboard/modules/job/job_supervisor.py), before its last lines."""
 _SIGNALLED = 128
 _LONGEST = 400
 

@@ -174,7 +174,7 @@ def _start(job: _Job, number: int) -> Plan | Ask:
 
 
 def _without_kuberay(job: _Job) -> owner.Obstacle | Question | Unavailable | None:
-    """Return that nobody is there to run a RayJob, or what must be asked first; None: somebody is, or none is wanted."""
+    """Return that nobody would run a RayJob, or what must be asked first; None: somebody would, or none is wanted."""
     if not raystatus.wanted(job.observed.object):
         return None
     question = KindServed(rayjob.API_VERSION, rayjob.KIND)

@@ -93,8 +93,8 @@ def test_a_ray_job_is_followed_suspended_and_replaced(
     await_true(lambda: not rayjobs(plane, namespace)[0]["spec"]["suspend"])
 
     tell(plane, namespace, name, jobDeploymentStatus="Running", startTime=now, rayClusterName="c")
-    logs = 'Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n{"reason": '
-    told = f'{logs}"OutOfMemory", "message": "full", "failureClass": "OutOfMemory"}}'
+    logs = "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n"
+    told = logs + '{"reason": "OutOfMemory", "message": "full", "failureClass": "OutOfMemory"}\n'
     tell(plane, namespace, name, jobDeploymentStatus="Failed", reason="AppFailed", message=told, endTime=now)
     first, second = await_true(lambda: both if len(both := rayjobs(plane, namespace)) == 2 else None)
     assert (first["metadata"]["name"], first["spec"]["suspend"]) == (name, False)
