@@ -84,7 +84,9 @@ class KubeRay:
             self._end(status, "Failed", "DeadlineExceeded", "The RayJob has passed the activeDeadlineSeconds.")
             return
         pods = self._pods(job, status["rayClusterName"])
-        running = [pod for pod in pods if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]]
+        running = [
+            pod for pod in pods if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+        ]
         if len(running) < as_job(job)["spec"]["completions"]:
             return
         if status["jobDeploymentStatus"] == "Initializing":
@@ -98,7 +100,11 @@ class KubeRay:
         wanted = {"head": {RAY_TYPE_LABEL: "head"}}
         for number in range(as_job(job)["spec"]["completions"] - 1):
             wanted[str(number)] = {RAY_TYPE_LABEL: "worker", RAY_REPLICA_LABEL: str(number)}
-        mine = [pod for pod in self.world.cluster.of_kind("Pod") if pod["metadata"]["labels"].get(RAY_CLUSTER_LABEL) == cluster]
+        mine = [
+            pod
+            for pod in self.world.cluster.of_kind("Pod")
+            if pod["metadata"]["labels"].get(RAY_CLUSTER_LABEL) == cluster
+        ]
         there = {pod["metadata"]["labels"].get(RAY_REPLICA_LABEL, "head") for pod in mine}
         for name, labels in wanted.items():
             if name not in there and not (name == "head" and job["status"]["jobDeploymentStatus"] == "Running"):
@@ -108,7 +114,13 @@ class KubeRay:
     def _make(self, job: Object, cluster: str, labels: dict[str, str]) -> Object:
         meta, spec = job["metadata"], job["spec"]["rayClusterSpec"]
         group = spec["headGroupSpec"] if labels[RAY_TYPE_LABEL] == "head" else spec["workerGroupSpecs"][0]
-        owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": meta["name"], "uid": meta["uid"], "controller": True}
+        owner = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "name": meta["name"],
+            "uid": meta["uid"],
+            "controller": True,
+        }
         named = {
             "name": f"{cluster}-{labels.get(RAY_REPLICA_LABEL, 'head')}-{len(self.world.cluster.history)}",
             "namespace": meta["namespace"],

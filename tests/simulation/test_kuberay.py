@@ -41,7 +41,9 @@ class Ray(Simulation):
         """Take steps until the driver of an attempt runs."""
 
         def driven() -> bool:
-            states = [job.get("status", {}).get("jobDeploymentStatus") for job in self.jobs if attempt_of(job) == number]
+            states = [
+                job.get("status", {}).get("jobDeploymentStatus") for job in self.jobs if attempt_of(job) == number
+            ]
             return states == ["Running"]
 
         self.until(driven)

@@ -59,9 +59,7 @@ class App:
         self.election = Election(self.client, process.pod_namespace, process.lease_name, process.identity)
         self.rollcall = RollCall(self.client, self.objects, self.metrics, process.scopes)
         self.reflectors = [
-            Reflector(
-                self.client, resource, scope, self.objects, self.rollcall.soon, optional=resource in OPTIONAL
-            )
+            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon, optional=resource in OPTIONAL)
             for resource in (*CHILDREN, *OPTIONAL)
             for scope in process.scopes
         ]

@@ -169,16 +169,11 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
         return Hold(_restarting(view, loss), (*others, *_hurried(view, loss)), wake, loss)
-    if raystatus.is_ray_job(job) and not held:
-        gone = Lost(recorded) if recorded is not None else raystatus.lost(job, view.attempt_pods, now)
-        if gone.loss is not None:
-            loss = ruled(gone.loss, view.rules)
-            return Hold(_restarting(view, loss), (*others, *_given_up(job)), wake, loss)
-        wake = wake if gone.wake is None else sooner(wake, gone.wake)
     late, due = _late(view, rules, now, recorded)
     if late is not None:
         loss = ruled(late, view.rules)
-        return Hold(_restarting(view, loss), (*others, Delete(target, "Foreground")), wake, loss)
+        end = _given_up(job) if raystatus.is_ray_job(job) else (Delete(target, "Foreground"),)
+        return Hold(_restarting(view, loss), (*others, *end), wake, loss)
     if due is not None:
         wake = sooner(wake, due)
     if rules.active_deadline_seconds is not None:
@@ -186,11 +181,14 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     if not held and any(failed(pod) for pod in view.attempt_pods):
         # Whether it counts is for the Job controller to say: a suspension, and the end of Ray's driver, leave some too.
         return Hold(None, others, wake)
-    if held and raystatus.is_ray_job(job) and any(alive(pod) for pod in view.attempt_pods):
+    return Running((*others, *(_resume(view, job) if held else ())), wake)
+
+
+def _resume(view: View, job: Object) -> tuple[Patch, ...]:
+    if raystatus.is_ray_job(job) and any(alive(pod) for pod in view.attempt_pods):
         # A Job waits for the pods that the suspension ended before it makes new ones; KubeRay does not.
-        return Running(others, wake)
-    resume = (Patch(target, {"spec": {"suspend": False}}),) if held else ()
-    return Running((*others, *resume), wake)
+        return ()
+    return (Patch(job_ref(job), {"spec": {"suspend": False}}),)
 
 
 def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
@@ -238,9 +236,19 @@ def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tup
     if recorded is not None and recorded.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED):
         # What has been told is carried out, though the pod may have started since.
         return recorded, None
+    gone = _gone(view, now, recorded)
     late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
     stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
-    return late or stuck, due if then is None else sooner(due, then)
+    for wait in (then, gone.wake):
+        due = due if wait is None else sooner(due, wait)
+    return gone.loss or late or stuck, due
+
+
+def _gone(view: View, now: datetime, recorded: Loss | None) -> Lost:
+    """Return whether a gang is lost that a Job would have ended by itself, and KubeRay does not."""
+    if view.job is None or not raystatus.is_ray_job(view.job) or view.state is JobState.HELD:
+        return Lost(None)
+    return Lost(recorded) if recorded is not None else raystatus.lost(view.job, view.attempt_pods, now)
 
 
 def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:

@@ -101,7 +101,9 @@ def test_a_ray_job_is_followed_suspended_and_replaced(
     status = await_true(lambda: (plane.get(namespace, "trainingjob", "a") or {}).get("status"))
     assert status["failures"] == [{"failureClass": "OutOfMemory", "count": 1}]
 
-    tell(plane, namespace, second["metadata"]["name"], jobDeploymentStatus="Complete", jobStatus="SUCCEEDED", endTime=now)
+    tell(
+        plane, namespace, second["metadata"]["name"], jobDeploymentStatus="Complete", jobStatus="SUCCEEDED", endTime=now
+    )
     await_true(lambda: ready_reason(plane.get(namespace, "trainingjob", "a")) == "Succeeded")
     assert operator.metric("modelwright_unexpected_errors_total") == 0
 

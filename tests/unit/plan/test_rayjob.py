@@ -129,7 +129,7 @@ def test_a_container_starts_ray_as_kuberay_says_and_only_once(tmp_path: Path) ->
 def test_what_the_driver_prints_is_in_the_log_of_the_head(tmp_path: Path) -> None:
     head, _ = templates(made(attempt(image="mine", command=["true"])))
     *command, log = pod_command(head, tmp_path)
-    assert log.startswith("/tmp/ray/session_latest/logs/job-driver-titanic-")  # noqa: S108 (in the pod)
+    assert log.startswith("/tmp/ray/session_latest/logs/job-driver-titanic-")
     prints = tmp_path / "driver.log"
     prints.write_text("step 1\n")
     env = {**os.environ, "KUBERAY_GEN_RAY_START_CMD": "sleep 30"}
@@ -142,15 +142,14 @@ def test_what_the_driver_prints_is_in_the_log_of_the_head(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("code", "message"), [(0, ""), (3, ""), (1, '{"reason": "DataInvalid"}')])
 def test_the_driver_ends_as_its_program_and_its_last_line_is_what_it_left(
-    tmp_path: Path, code: int, message: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, code: int, message: str
 ) -> None:
     left = tmp_path / "termination-log"
     left.write_text(message)
-    command = ["sh", "-c", f"echo it\\'s \"$0\"; exit {code}", "a b"]
+    command = ["sh", "-c", f'echo it\\\'s "$0"; exit {code}', "a b"]
     entrypoint = made(attempt(image="mine", command=command))["spec"]["entrypoint"]
-    done = subprocess.run(
-        entrypoint.replace("/dev/termination-log", str(left)), shell=True, capture_output=True, text=True, check=False
-    )
+    shell = ["sh", "-c", entrypoint.replace("/dev/termination-log", str(left))]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stdout.split() == ["it's", "a", "b", *message.split()]
     assert done.stdout.rstrip().rpartition("\n")[2] == (message or "it's a b")

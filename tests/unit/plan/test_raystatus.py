@@ -129,7 +129,12 @@ def test_a_pod_that_is_not_seen_yet_is_waited_for_when_the_driver_has_just_start
 @pytest.mark.parametrize(
     ("message", "reason", "failure_class", "says"),
     [
-        (LOGS.format(1, "Traceback\nValueError: no\n"), "WorkerFailed", FailureClass.APPLICATION_ERROR, "ValueError: no"),
+        (
+            LOGS.format(1, "Traceback\nValueError: no\n"),
+            "WorkerFailed",
+            FailureClass.APPLICATION_ERROR,
+            "ValueError: no",
+        ),
         (LOGS.format(-9, "step 3\n"), "WorkerFailed", FailureClass.APPLICATION_ERROR, "was killed: step 3"),
         (
             LOGS.format(1, 'x\n{"reason": "Hang", "message": "no step", "failureClass": "Hang"}\n'),
@@ -143,7 +148,12 @@ def test_a_pod_that_is_not_seen_yet_is_waited_for_when_the_driver_has_just_start
             FailureClass.OUT_OF_MEMORY,
             "CUDA out of memory",
         ),
-        ("Job entrypoint command failed with exit code 7. No logs available.", "WorkerFailed", None, "exited with code 7"),
+        (
+            "Job entrypoint command failed with exit code 7. No logs available.",
+            "WorkerFailed",
+            None,
+            "exited with code 7",
+        ),
         ("The actor died unexpectedly", "RayJobFailed", FailureClass.INFRASTRUCTURE, "RayJob a-1 failed (AppFailed)"),
     ],
 )
