@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from e2e.cluster import kuberay
-from tests.integration.kube.conftest import Plane, StartOperator, await_true, manifest, ready_reason
+from tests.integration.kube.conftest import StartOperator, await_true, manifest, ready_reason
+from tests.integration.plane import Plane
 
 JOB = "trainingjob-command"
 pytestmark = pytest.mark.timeout(300)
