@@ -39,6 +39,10 @@ class SimClient:
             raise errors.NotFound(f"{resource.kind} {name} not found", 404)
         return found
 
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        await _others()
+        return self.cluster.served.get(api_version, frozenset())
+
     async def apply(self, document: Object, subresource: str | None = None) -> Object:
         key = key_of(document)
         assert resource_of(document).kind == key.kind

@@ -40,6 +40,8 @@ class Cluster:
     """Every state of an object, with the resource version that it began at; None: it was gone."""
     log: list[Change] = field(default_factory=list)
     version: int = 0
+    served: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The kinds that other operators bring, by group and version."""
     admission: list[Policy] = field(default_factory=list)
     """For objects that are created or applied."""
     patch_admission: list[Policy] = field(default_factory=list)

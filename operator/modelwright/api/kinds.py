@@ -47,6 +47,7 @@ TRAINING_JOB = Kind(
     (
         "framework",
         "workers",
+        "ray",
         "recipe",
         "dataset",
         "checkpoint",

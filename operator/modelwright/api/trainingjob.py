@@ -14,6 +14,7 @@ from modelwright.api.hang import Hang
 from modelwright.api.podtemplate import GangPods
 from modelwright.api.preflight import Preflight
 from modelwright.api.processes import ProcessesPerNode
+from modelwright.api.ray import Ray
 from modelwright.api.recipe import Recipe
 from modelwright.api.schema import (
     CLASSIFICATION_METRICS,
@@ -202,6 +203,15 @@ class TrainingJobSpec(ApiModel):
                 "workers.elastic is for PyTorch: Ray has its own ways to go on without a node",
             ),
             rule(
+                "self.framework == 'Ray' || !has(self.ray)",
+                "ray is for framework Ray",
+            ),
+            rule(
+                f"{_NOT_TABULAR} || self.recipe.tabular.algorithm != 'LightGBM' || !has(self.ray)"
+                " || !has(self.ray.numWorkers) || self.ray.numWorkers == 1",
+                "LightGBM trains in one process: leave ray.numWorkers out",
+            ),
+            rule(
                 f"{_NOT_TABULAR} || !has(self.evaluation.thresholds) || self.evaluation.thresholds.all(threshold,"
                 f" (threshold.metric in {list(REGRESSION_METRICS)}) == (self.recipe.tabular.task == 'Regression'))",
                 f"evaluation.thresholds has a metric of another task: {_METRICS_BY_TASK}",
@@ -226,6 +236,8 @@ class TrainingJobSpec(ApiModel):
     """What ties the workers together."""
     workers: Workers = Workers()
     """The pods that train."""
+    ray: Ray | None = None
+    """How many training workers there are and what each takes, under Ray, and whether KubeRay runs them."""
     recipe: Recipe | None = None
     """A built-in recipe, instead of your own command."""
     dataset: Dataset | None = None

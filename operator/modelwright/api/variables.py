@@ -14,3 +14,7 @@ STOP_VARIABLE = "MODELWRIGHT_STOP"
 """Under Ray: a folder of the pod. A process that saves when it is asked to leave puts a file there whose name is its
 number; `asked` is there once the pod was."""
 STOP_ASKED = "asked"
+RAY_WORKERS_VARIABLE = "MODELWRIGHT_RAY_NUM_WORKERS"
+"""Under Ray, with `spec.ray`: how many training workers there are, for `ScalingConfig(num_workers=...)`."""
+RAY_RESOURCES_VARIABLE = "MODELWRIGHT_RAY_RESOURCES_PER_WORKER"
+"""The same of what each takes, for `ScalingConfig(resources_per_worker=...)`: `{"CPU": 1.0, "GPU": 0.5}`."""

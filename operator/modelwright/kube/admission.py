@@ -20,8 +20,10 @@ from modelwright.kube.act import Hands
 from modelwright.kube.metrics import gauge
 from modelwright.kube.objects import Key, Objects
 from modelwright.kube.refusals import Refusals
+from modelwright.kube.resources import JOB, RAY_JOB
+from modelwright.plan import raystatus
 from modelwright.plan.actions import Patch, Ref
-from modelwright.plan.attempts import attempt_of, finished, ref
+from modelwright.plan.attempts import attempt_of, finished, job_ref
 from modelwright.plan.contenders import contender
 from modelwright.plan.quotas import Contender, Quota, admit, usage, waiting_in
 
@@ -33,6 +35,7 @@ RETRY_SECONDS = 10.0
 REFUSED_SECONDS = 300.0
 """For so long a gang that may not be let in keeps nobody waiting."""
 _OWNERS = frozenset({"TrainingJob", "TuningSweep"})
+_JOBS = (JOB.kind, RAY_JOB.kind)
 Values: TypeAlias = dict[tuple[str, ...], float]
 _BY = Key("Quota", "", "")
 
@@ -86,7 +89,7 @@ class Admission:
 
     def __call__(self, key: Key, owner: str | None, by: Key | None) -> None:
         """Take note of a change that may make room, or want some."""
-        if key.kind == "Job":
+        if key.kind in _JOBS:
             self._changed.set()
         elif key.kind in _OWNERS:
             # What a reconcile writes is the status, every second while it trains: of that the reason counts alone.
@@ -168,7 +171,7 @@ class Admission:
     def _look(self) -> list[_Seen]:
         """Return all Jobs, those that have not changed since the last look as they were read then."""
         found: dict[Key, _Seen] = {}
-        for key in self._objects.keys("Job"):
+        for key in self._objects.keys(*_JOBS):
             record = self._objects.record(key)
             if record is None:
                 continue
@@ -178,11 +181,12 @@ class Admission:
             before = self._seen.get(key)
             if before is not None and (before.job.uid, before.versions) == (record.uid, versions):
                 found[key] = before
-            elif (job := self._objects.get(key)) is not None:
+            elif (found_job := self._objects.get(key)) is not None:
+                job = raystatus.as_job(found_job) if raystatus.is_ray_job(found_job) else found_job
                 owner = None if place is None else self._objects.get(place)
                 found[key] = _Seen(
                     versions,
-                    ref(job, "batch/v1", "Job"),
+                    job_ref(job),
                     record.owner or "",
                     attempt_of(job),
                     finished(job),

@@ -4,10 +4,11 @@ from modelwright.api.schema import API_VERSION
 from modelwright.kube import errors
 from modelwright.kube.client import Client
 from modelwright.kube.objects import Key, Objects
-from modelwright.kube.resources import JOB, SECRET, Resource, find
+from modelwright.kube.resources import JOB, RAY_JOB, SECRET, Resource, find
 from modelwright.kube.stores import Stores
 from modelwright.plan.questions import (
     Answer,
+    KindServed,
     ListFolders,
     Question,
     ReadDocument,
@@ -18,6 +19,8 @@ from modelwright.plan.questions import (
     Unavailable,
 )
 from modelwright.registry.errors import StoreError
+
+_LIVE = {resource.kind: resource for resource in (JOB, RAY_JOB)}
 
 
 class Answers:
@@ -34,9 +37,11 @@ class Answers:
             case ReadObject(kind, namespace, name):
                 return self._objects.get(Key(kind, namespace, name))
             case ReadLive(kind, namespace, name):
-                return await self._live(JOB if kind == JOB.kind else find(API_VERSION, kind), namespace, name)
+                return await self._live(_LIVE.get(kind) or find(API_VERSION, kind), namespace, name)
             case SecretExists(namespace, name):
                 return await self._secret_exists(namespace, name)
+            case KindServed(api_version, kind):
+                return await self._served(api_version, kind)
             case ReadDocument():
                 return await self._document(question)
             case ListFolders(store, prefix):
@@ -71,6 +76,12 @@ class Answers:
         record = self._objects.record(key)
         if record is not None:
             self._objects.remove(key, record.uid, record.version)
+
+    async def _served(self, api_version: str, kind: str) -> Answer:
+        try:
+            return kind in await self._client.kinds(api_version)
+        except errors.ApiError as error:
+            return Unavailable(error.message)
 
     async def _secret_exists(self, namespace: str, name: str) -> Answer:
         try:

@@ -30,7 +30,7 @@ from modelwright.kube.objects import Objects
 from modelwright.kube.queue import Queue
 from modelwright.kube.reconcile import Parts, Planner, Reconciler
 from modelwright.kube.refusals import Refusals
-from modelwright.kube.resources import CHILDREN, OURS, Resource
+from modelwright.kube.resources import CHILDREN, OPTIONAL, OURS, Resource
 from modelwright.kube.rollcall import RollCall
 from modelwright.kube.settings import Process
 from modelwright.kube.stores import Stores, at_or_below
@@ -59,7 +59,7 @@ class App:
         self.events = EventPoster(self.client, self.metrics, process.pod_name)
         self.election = Election(self.client, process.pod_namespace, process.lease_name, process.identity)
         self.rollcall = RollCall(self.client, self.objects, self.metrics, process.scopes)
-        self.reflectors = self._reflectors(*CHILDREN)
+        self.reflectors = self._reflectors(*CHILDREN, *OPTIONAL)
         self.synced = False
         hands = Hands(self.client, self.objects, self.stores)
         refusals = Refusals(self.queue.add)
@@ -153,7 +153,7 @@ class App:
 
     def _reflectors(self, *resources: Resource) -> list[Reflector]:
         return [
-            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon)
+            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon, optional=resource in OPTIONAL)
             for resource in resources
             for scope in self.process.scopes
         ]

@@ -21,6 +21,9 @@ SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 DEAF_AFTER = 2.5 * WATCH_DEADLINE
 """Seconds without any answer, bookmarks included, after which a watch counts as deaf."""
 _LONGEST_PAUSE = 30.0
+ABSENT_SECONDS = 20.0
+"""Until another look whether there is a kind by now that another operator brings."""
+_NEVER = 2**63
 _SHORTEST_WATCH = 1.0
 """Seconds that a watch lasts even where nothing happens; one that ends earlier was not served."""
 
@@ -38,6 +41,8 @@ class Reflector:
         objects: Objects,
         listed_again: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        optional: bool = False,
     ) -> None:
         self.resource = resource
         self.namespace = namespace
@@ -47,6 +52,7 @@ class Reflector:
         self._client = client
         self._objects = objects
         self._listed_again = listed_again
+        self._optional = optional
         self._clock = clock
         self._version: str | None = None
         self._failures = 0
@@ -68,7 +74,20 @@ class Reflector:
             except errors.ApiError as error:
                 if isinstance(error, errors.Rejected | errors.NotFound):
                     self._version = None
-                await self._pause(error.message)
+                if self._optional and isinstance(error, errors.Rejected | errors.NotFound):
+                    await self._without(error)
+                else:
+                    await self._pause(error.message)
+
+    async def _without(self, error: errors.ApiError) -> None:
+        """Wait for a kind that there is not, or that may not be seen, and that nobody has to miss."""
+        if isinstance(error, errors.Rejected):
+            log.warning("%s cannot be watched: %s", self.resource.plural, error.message)
+        for key, uid in self._objects.absent(self.resource.kind, self.namespace, (), _NEVER):
+            self._objects.remove(key, uid)
+        self._failures, self.last_contact = 0, self._clock()
+        self.synced.set()
+        await asyncio.sleep(ABSENT_SECONDS)
 
     async def _list(self) -> str:
         present: set[tuple[Key, str]] = set()

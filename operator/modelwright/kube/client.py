@@ -83,13 +83,13 @@ class Client:
         """Return an object."""
         return await self._call("get", "GET", resource.path(namespace, name))
 
-    async def serves(self, resource: Resource) -> bool:
-        """Tell whether the API server knows a kind of object in this version."""
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        """Return the kinds that the API server knows of a group's version; none where it does not know the group."""
         try:
-            found = await self._call("discover", "GET", f"/apis/{resource.api_version}")
+            found = await self._call("get", "GET", f"/apis/{api_version}")
         except errors.NotFound:
-            return False
-        return any(entry["name"] == resource.plural for entry in found.get("resources") or ())
+            return frozenset()
+        return frozenset(entry["kind"] for entry in found.get("resources") or ())
 
     async def list(
         self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False

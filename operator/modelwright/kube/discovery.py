@@ -20,7 +20,7 @@ async def pod_groups(client: Client, namespace: str | None) -> Resource | None:
     while True:
         try:
             for resource in POD_GROUPS:
-                if await client.serves(resource):
+                if resource.kind in await client.kinds(resource.api_version):
                     return await _readable(client, resource, namespace)
         except errors.Rejected as error:
             log.warning("the API server does not say whether it has PodGroups: %s", error.message)

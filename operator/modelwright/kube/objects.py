@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from modelwright.kube.resources import OURS
+from modelwright.kube.resources import OURS, RAY_JOB
 from modelwright.plan.actions import Object
 from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.podgroup import READ_FIELDS
@@ -206,7 +206,18 @@ def trim(document: Object) -> Object:
             pod = spec["template"].get("spec") or {}
             template["spec"] = {**slim_pod(pod), **{name: pod[name] for name in READ_FIELDS if name in pod}}
         slim["spec"] = {**spec, "template": template}
+    elif document["kind"] == RAY_JOB.kind:
+        slim["spec"] = _trim_ray_job(document.get("spec") or {})
     return slim
+
+
+def _trim_ray_job(spec: Object) -> Object:
+    """Return of a RayJob's spec what tells its size, and what each of its pods asks for: all do the same."""
+    cluster = spec.get("rayClusterSpec") or {}
+    head = ((cluster.get("headGroupSpec") or {}).get("template") or {}).get("spec") or {}
+    groups = [{"replicas": group.get("replicas")} for group in cluster.get("workerGroupSpecs") or ()]
+    slim = {"headGroupSpec": {"template": {"spec": slim_pod(head)}}, "workerGroupSpecs": groups}
+    return {**spec, "rayClusterSpec": slim}
 
 
 def _trim_pod_status(status: Object) -> Object:

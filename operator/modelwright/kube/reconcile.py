@@ -23,7 +23,7 @@ from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key, Objects
 from modelwright.kube.queue import Outcome
 from modelwright.kube.refusals import Refusals
-from modelwright.kube.resources import find
+from modelwright.kube.resources import RAY_JOB, find
 from modelwright.kube.watches import WatchIndex
 from modelwright.plan.actions import Action, AliasWatch, Ask, Event, MoveAlias, Object, Plan, Rejection
 from modelwright.plan.observed import Observed
@@ -178,7 +178,7 @@ class Reconciler:
             report=self._parts.inbox.last_report(key, uid),
             alerts=self._parts.inbox.alerts(key),
             rejection=refused.rejection if refused else None,
-            held_back=self._parts.refusals.of(children.get("Job", ())),
+            held_back=self._parts.refusals.of((*children.get("Job", ()), *children.get(RAY_JOB.kind, ()))),
         )
 
     async def _decide(self, key: Key, observed: Observed) -> tuple[Plan, Observed]:

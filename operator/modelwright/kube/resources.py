@@ -46,18 +46,22 @@ EVENT = Resource("v1", "Event", "events", ("create",))
 LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases", ("get", "create", "update"))
 TOKEN_REVIEW = Resource("authentication.k8s.io/v1", "TokenReview", "tokenreviews", ("create",))
 
+RAY_JOB = Resource("ray.io/v1", "RayJob", "rayjobs", ("get", *_SEEN, *_APPLIED, "delete"))
+
 CHILDREN = (JOB, POD, SERVICE, DEPLOYMENT)
 """What plans look at; these are watched."""
+OPTIONAL = (RAY_JOB,)
+"""The same, of other operators: watched where there are such kinds."""
 # They go with their Jobs.
 POD_GROUPS = tuple(Resource(version, podgroup.KIND, "podgroups", (*_SEEN, *_APPLIED)) for version in podgroup.VERSIONS)
 """The same for one of these where the cluster serves it: the first counts."""
-CHILD_KINDS = frozenset(resource.kind for resource in (*CHILDREN, *POD_GROUPS))
+CHILD_KINDS = frozenset(resource.kind for resource in (*CHILDREN, *OPTIONAL, *POD_GROUPS))
 # Sweeps and drift policies make TrainingJobs; what ends is deleted when its time is over.
 _WRITTEN = {"TrainingJob": (*_APPLIED, "delete"), "TuningSweep": ("delete",)}
 OURS = tuple(
     Resource(API_VERSION, kind.kind, kind.plural, ("get", *_SEEN, *_WRITTEN.get(kind.kind, ()))) for kind in KINDS
 )
-ALL = (*CHILDREN, *POD_GROUPS, SECRET, EVENT, LEASE, TOKEN_REVIEW, *OURS)
+ALL = (*CHILDREN, *OPTIONAL, *POD_GROUPS, SECRET, EVENT, LEASE, TOKEN_REVIEW, *OURS)
 BY_PLURAL = {resource.plural: resource for resource in OURS}
 _BY_TYPE = {(resource.api_version, resource.kind): resource for resource in ALL}
 

@@ -7,10 +7,12 @@ from enum import StrEnum
 from typing import Protocol
 
 from modelwright.api.failurepolicy import FailureRule
+from modelwright.plan import raystatus
 from modelwright.plan.actions import Delete, Object, Ref
-from modelwright.plan.gang import job_name
+from modelwright.plan.gang import job_name, ray_job_name
 from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, PLACEHOLDER_LABEL, Observed
 from modelwright.plan.questions import Question, ReadLive, Unavailable
+from modelwright.plan.rayjob import KIND as RAY_JOB
 from modelwright.plan.times import parse, seconds_between, stamp
 
 
@@ -97,24 +99,42 @@ class Clock:
 
 
 def look(
-    observed: Observed, recorded: int | None, rules: tuple[FailureRule, ...] = ()
+    observed: Observed, recorded: int | None, rules: tuple[FailureRule, ...] = (), now: datetime | None = None
 ) -> View | Question | Unavailable:
     """Return the attempts of an object, or what must be asked first.
 
     That a Job has vanished is believed only of the API server itself: an old view of the children must not lead to a
-    second gang beside the first.
+    second gang beside the first. Nor must one to the end of a gang whose RayJob is done, or suspended, and whose pods
+    leave for that; `now` is for RayJobs.
     """
     owner = observed.object
-    jobs = {attempt_of(job): job for job in observed.child("Job") if not is_placeholder(job)}
+    jobs, pods = jobs_of(observed), tuple(pod for pod in observed.child("Pod") if not is_placeholder(pod))
     number = max(recorded or 0, *jobs, 0)
-    if number and number not in jobs:
-        question = ReadLive("Job", owner["metadata"]["namespace"], job_name(owner, number))
+    view = View(number, jobs, pods, rules)
+    if number and (number not in jobs or _is_dubious(view, now)):
+        kind, name = (RAY_JOB, ray_job_name) if raystatus.wanted(owner) else ("Job", job_name)
+        question = ReadLive(kind, owner["metadata"]["namespace"], name(owner, number))
         answer = observed.answers.get(question, question)
         if isinstance(answer, ReadLive | Unavailable):
             return answer
+        jobs.pop(number, None)
         if isinstance(answer, dict) and _owned(answer, owner):
-            jobs[number] = answer
-    return View(number, jobs, tuple(pod for pod in observed.child("Pod") if not is_placeholder(pod)), rules)
+            jobs[number] = raystatus.as_job(answer) if raystatus.is_ray_job(answer) else answer
+    return view
+
+
+def jobs_of(observed: Observed) -> dict[int, Object]:
+    """Return the Jobs of all attempts, RayJobs as if they were some."""
+    found = (*observed.child("Job"), *(raystatus.as_job(job) for job in observed.child(RAY_JOB)))
+    return {attempt_of(job): job for job in found if not is_placeholder(job)}
+
+
+def _is_dubious(view: View, now: datetime | None) -> bool:
+    """Tell whether the newest attempt is a RayJob that lives, as far as is known, though its pods do not look so."""
+    job = view.job
+    if job is None or now is None or not raystatus.is_ray_job(job) or view.state is not JobState.LIVE:
+        return False
+    return raystatus.lost(job, view.attempt_pods, now).loss is not None
 
 
 def outdated(observed: Observed, number: int) -> bool | Question | Unavailable:
@@ -212,10 +232,15 @@ def ref(target: Object, api_version: str, kind: str) -> Ref:
     return Ref(api_version, kind, meta["namespace"], meta["name"], meta["uid"])
 
 
+def job_ref(job: Object) -> Ref:
+    """Return the address of the Job, or the RayJob, of an attempt."""
+    return ref(job, job.get("apiVersion", "batch/v1"), job.get("kind", "Job"))
+
+
 def leftovers(view: View, *, keep: int | None = None) -> tuple[Delete, ...]:
     """Return the deletes of Jobs that have not ended, but for one attempt: only one gang may live."""
     return tuple(
-        Delete(ref(job, "batch/v1", "Job"), "Foreground")
+        Delete(job_ref(job), "Foreground")
         for number, job in sorted(view.jobs.items())
         if number != keep and state_of(job) in (JobState.LIVE, JobState.HELD)
     )
@@ -224,7 +249,7 @@ def leftovers(view: View, *, keep: int | None = None) -> tuple[Delete, ...]:
 def outlived(view: View, oldest: int) -> tuple[Delete, ...]:
     """Return the deletes of Jobs that ended before the oldest attempt that is still told of: restarts may be many."""
     old = [job for number, job in sorted(view.jobs.items()) if number < oldest and finished(job)]
-    return tuple(Delete(ref(job, "batch/v1", "Job")) for job in old)
+    return tuple(Delete(job_ref(job)) for job in old)
 
 
 def _owned(job: Object, owner: Object) -> bool:

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONTAINER_CONFIG_INVALID = "ContainerConfigInvalid"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
+    KUBERAY_NOT_INSTALLED = "KubeRayNotInstalled"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     API_UNAVAILABLE = "ApiUnavailable"
     STORAGE_NOT_CONFIGURED = "StorageNotConfigured"

@@ -31,6 +31,9 @@ class Cause(StrEnum):
     NODE_REFUSED = "NodeRefused"
     POD_DELETED = "PodDeleted"
     JOB_DELETED = "JobDeleted"
+    RAY_JOB_FAILED = "RayJobFailed"
+    RAY_JOB_STOPPED = "RayJobStopped"
+    RAY_JOB_REFUSED = "RayJobRefused"
     START_TIMEOUT = "StartTimeout"
     NODES_EXCLUDED = "NodesExcluded"
     HANG = HANG
@@ -100,6 +103,8 @@ _RANKS: Mapping[str, int] = {
     Cause.OUT_OF_MEMORY: 2,
     Cause.WORKER_FAILED: 4,
     **_ECHOES,
+    # KubeRay could not say more.
+    Cause.RAY_JOB_FAILED: 5,
     # Only known from what is not there; and what is gone may have been deleted for the failure of another one.
     Cause.POD_DELETED: 7,
     Cause.JOB_DELETED: 8,

@@ -12,7 +12,7 @@ from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, TOKEN_AUDIENC
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
 from modelwright.api.variables import GPUS_VARIABLE, HOSTS_VARIABLE, NODE_VARIABLE, WORKERS_VARIABLE
-from modelwright.plan import gangpods, podgroup
+from modelwright.plan import gangpods, podgroup, rayjob, rayscaling
 from modelwright.plan.actions import Action, Apply, CreateSecret, Object
 from modelwright.plan.launch import LOGGED, Program, processes, ray_command, torch_command
 from modelwright.plan.names import child_name, short_hash
@@ -52,6 +52,8 @@ class Gang:
     """Nodes that no pod of it may run on."""
     queue: Queue | None = None
     """What it waits for before its pods start."""
+    kuberay: bool = False
+    """It is a RayJob, which KubeRay runs, instead of a Job with its Service. The launcher is Ray."""
 
 
 def service_name(owner: Object) -> str:
@@ -67,6 +69,11 @@ def job_name(owner: Object, attempt: int) -> str:
     return child_name(owner["metadata"]["name"], f"{_life(owner)}-{attempt}", JOB_NAME_LIMIT)
 
 
+def ray_job_name(owner: Object, attempt: int) -> str:
+    """Return the name of the RayJob of one attempt, where KubeRay runs the gang."""
+    return child_name(owner["metadata"]["name"], f"{_life(owner)}-{attempt}", rayjob.NAME_LIMIT)
+
+
 def token_secret_name(owner: Object) -> str:
     """Return the name of the Secret with which the nodes of a Ray gang know each other."""
     return child_name(owner["metadata"]["name"], f"{_life(owner)}-ray")
@@ -74,6 +81,8 @@ def token_secret_name(owner: Object) -> str:
 
 def gang(spec: Gang, settings: Settings) -> tuple[Action, ...]:
     """Return what makes one attempt, in the order in which its parts are needed."""
+    if spec.kuberay:
+        return (Apply(ray_job(spec, settings)),)
     token: tuple[Action, ...] = ()
     if spec.launcher is Launcher.RAY:
         token = (CreateSecret(_token_secret(spec.owner), (TOKEN_KEY,)),)
@@ -94,24 +103,27 @@ def service(owner: Object) -> Object:
 
 def job(spec: Gang, settings: Settings) -> Object:
     """Return the Indexed Job: the first pod that fails fails it, and no pod of it is replaced."""
-    number, replicas = str(spec.run.attempt), spec.workers.replicas
-    extra = {ATTEMPT_LABEL: number, **(spec.queue.labels if spec.queue else {})}
+    replicas = spec.workers.replicas
     body: Object = {
         "completions": replicas,
         "parallelism": replicas,
         "completionMode": "Indexed",
         "backoffLimit": 0,
         "podReplacementPolicy": "Failed",
-        # Who keeps the queue starts what it has admitted, and nothing that it has not.
-        "suspend": spec.suspend or spec.queue is not None,
+        "suspend": _is_held(spec),
         "template": _template(spec, settings),
     }
     if spec.launcher is Launcher.RAY:
         body["successPolicy"] = {"rules": [{"succeededIndexes": "0"}]}
-    meta = metadata(spec.owner, job_name(spec.owner, spec.run.attempt), extra)
-    if (logs := logs_uri(spec)) is not None:
-        meta["annotations"] = {LOGS_ANNOTATION: logs}
+    meta = _metadata(spec, job_name(spec.owner, spec.run.attempt))
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": body}
+
+
+def ray_job(spec: Gang, settings: Settings) -> Object:
+    """Return the RayJob: KubeRay makes the same pods of it, and the names by which they find each other."""
+    meta = _metadata(spec, ray_job_name(spec.owner, spec.run.attempt))
+    template, replicas = _template(spec, settings), spec.workers.replicas
+    return rayjob.rayjob(meta, template, spec.program, replicas=replicas, suspend=_is_held(spec))
 
 
 def logs_uri(spec: Gang) -> str | None:
@@ -120,6 +132,18 @@ def logs_uri(spec: Gang) -> str | None:
         return None
     run = spec.run
     return f"{run.storage.uri}/{attempt_prefix(run.namespace, run.uid, run.attempt)}"
+
+
+def _metadata(spec: Gang, name: str) -> Object:
+    extra = {ATTEMPT_LABEL: str(spec.run.attempt), **(spec.queue.labels if spec.queue else {})}
+    meta = metadata(spec.owner, name, extra)
+    logs = logs_uri(spec)
+    return meta if logs is None else {**meta, "annotations": {LOGS_ANNOTATION: logs}}
+
+
+def _is_held(spec: Gang) -> bool:
+    # Who keeps the queue starts what it has admitted, and nothing that it has not.
+    return spec.suspend or spec.queue is not None
 
 
 def _life(owner: Object) -> str:
@@ -150,8 +174,9 @@ def _template(spec: Gang, settings: Settings) -> Object:
 
 def _membership(spec: Gang, pod: Object, settings: Settings) -> Object:
     """Return how a pod says that it is to be placed with its peers; empty where it does not."""
-    # What Kueue admits it places by its own means, which may include groups.
-    if settings.pod_groups is None or (spec.queue is not None and spec.queue.labels):
+    # What Kueue admits it places by its own means, which may include groups. A PodGroup belongs to a Job of ours, and
+    # KubeRay has gang schedulers of its own.
+    if settings.pod_groups is None or spec.kuberay or (spec.queue is not None and spec.queue.labels):
         return {}
     return podgroup.membership(pod, job_name(spec.owner, spec.run.attempt), podgroup.least(spec.workers))
 
@@ -247,7 +272,7 @@ def _environment(spec: Gang) -> list[Object]:
             }
         ),
         *storage_env(spec.secret_name),
-        *(_ray_token(spec.owner) if spec.launcher is Launcher.RAY else ()),
+        *(_ray_token(spec.owner) if spec.launcher is Launcher.RAY and not spec.kuberay else ()),
     ]
     users: tuple[EnvVar, ...] = spec.workers.env if isinstance(spec.workers, Workers) else ()
     # Server-side apply takes no name twice. The user's entries win; the CRD keeps them off MODELWRIGHT_ names.
@@ -257,7 +282,7 @@ def _environment(spec: Gang) -> list[Object]:
 
 def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
     """Return the variables that our own programs read."""
-    devices = gpus((container.get("resources") or {}).get("limits") or {})
+    limits = (container.get("resources") or {}).get("limits") or {}
     host = f"{job_name(spec.owner, spec.run.attempt)}-{{}}.{service_name(spec.owner)}"
     plain = env(
         {
@@ -266,10 +291,16 @@ def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
             REPORT_URL_VARIABLE: _report_url(spec, settings),
             HOSTS_VARIABLE: host,
             WORKERS_VARIABLE: str(spec.workers.replicas),
-            GPUS_VARIABLE: str(devices),
+            GPUS_VARIABLE: str(gpus(limits)),
+            **_scaling(spec, limits),
         }
     )
     return [*plain, {"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
+
+
+def _scaling(spec: Gang, limits: dict[str, str | int]) -> dict[str, str]:
+    workers = spec.workers
+    return rayscaling.variables(spec.run.training.ray, workers, limits) if isinstance(workers, Workers) else {}
 
 
 def _without_override(run: Run) -> str:

@@ -38,8 +38,7 @@ _NAMES = f"--names={PATIENCE - _BEFORE}"
 # A signal reaches this shell alone, and no process of Ray's that trains: it runs in a thread there. So where one says
 # that it saves when asked, it is asked by a file; only when it has left, and the driver has had the time to hear of
 # that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is waited for.
-_RAY = f"""\
-head="$1"; shift
+LEAVING = f"""\
 export RAY_worker_register_timeout_seconds={PATIENCE}
 export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-/dev/shm/modelwright-stop}}"
 rm -rf "${STOP_VARIABLE}"; mkdir -p "${STOP_VARIABLE}"
@@ -66,6 +65,11 @@ run() {{
   while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
   exit "$code"
 }}
+"""
+"""For a shell around Ray, with `head` set: `run` starts a program, ends as it does, and passes SIGTERM on in time."""
+_RAY = f"""\
+head="$1"; shift
+{LEAVING}\
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
   start="ray start --head --port={RAY_PORT} --include-dashboard=false --disable-usage-stats"
   $start || {{ ray stop --force; $start; }} || exit 1

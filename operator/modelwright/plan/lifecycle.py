@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from modelwright.api.failurepolicy import FailureClass
-from modelwright.plan import podstatus
+from modelwright.api.run import PEER_LOST
+from modelwright.plan import podstatus, raystatus
 from modelwright.plan.actions import Action, Delete, Object, Patch
 from modelwright.plan.attempts import (
     Clock,
@@ -15,6 +16,7 @@ from modelwright.plan.attempts import (
     condition_time,
     ended_at,
     finished,
+    job_ref,
     leftovers,
     ref,
     started_at,
@@ -25,6 +27,7 @@ from modelwright.plan.exclusion import cornered
 from modelwright.plan.failures import RESIZED, Cause, Loss, classify
 from modelwright.plan.podstatus import alive, failed
 from modelwright.plan.queueing import Queue
+from modelwright.plan.raystatus import Lost
 from modelwright.plan.startup import timeout
 from modelwright.plan.times import parse, seconds_between
 
@@ -141,13 +144,15 @@ def loss_of(view: View) -> Loss:
     """Return why the newest attempt ended badly."""
     if view.job is None:
         return _vanished(view)
+    if raystatus.is_ray_job(view.job):
+        return ruled(raystatus.loss(view.job, view.attempt_pods), view.rules)
     return ruled(classify(view.attempt_pods, int(view.job["spec"]["completions"])), view.rules)
 
 
 def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss | None) -> Next:
     job = view.job
     assert job is not None  # noqa: S101 (a live Job is one that exists)
-    target, held = ref(job, "batch/v1", "Job"), view.state is JobState.HELD
+    target, held = job_ref(job), view.state is JobState.HELD
     others = leftovers(view, keep=view.number)
     if rules.suspend and rules.queue:
         # A queue starts again whatever it has admitted; only a Job that is gone stays stopped, and gives its room back.
@@ -167,7 +172,8 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     late, due = _late(view, rules, now, recorded)
     if late is not None:
         loss = ruled(late, view.rules)
-        return Hold(_restarting(view, loss), (*others, Delete(target, "Foreground")), wake, loss)
+        end = _given_up(job) if raystatus.is_ray_job(job) else (Delete(target, "Foreground"),)
+        return Hold(_restarting(view, loss), (*others, *end), wake, loss)
     if due is not None:
         wake = sooner(wake, due)
     if rules.active_deadline_seconds is not None:
@@ -175,8 +181,14 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     if not held and any(failed(pod) for pod in view.attempt_pods):
         # Whether it counts is for the Job controller to say: a suspension, and the end of Ray's driver, leave some too.
         return Hold(None, others, wake)
-    resume = (Patch(target, {"spec": {"suspend": False}}),) if held else ()
-    return Running((*others, *resume), wake)
+    return Running((*others, *(_resume(view, job) if held else ())), wake)
+
+
+def _resume(view: View, job: Object) -> tuple[Patch, ...]:
+    if raystatus.is_ray_job(job) and any(alive(pod) for pod in view.attempt_pods):
+        # A Job waits for the pods that the suspension ended before it makes new ones; KubeRay does not.
+        return ()
+    return (Patch(job_ref(job), {"spec": {"suspend": False}}),)
 
 
 def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
@@ -184,7 +196,7 @@ def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
     labels = job["metadata"].get("labels") or {}
     if queue.labels.items() <= labels.items():
         return ()
-    return (Patch(ref(job, "batch/v1", "Job"), {"metadata": {"labels": dict(queue.labels)}}),)
+    return (Patch(job_ref(job), {"metadata": {"labels": dict(queue.labels)}}),)
 
 
 def _ending(view: View, job: Object, stuck: tuple[Delete, ...], resized: Loss | None) -> Hold:
@@ -192,7 +204,7 @@ def _ending(view: View, job: Object, stuck: tuple[Delete, ...], resized: Loss | 
 
     The latter has been told, and is carried out whatever becomes of the pods meanwhile.
     """
-    target = ref(job, "batch/v1", "Job")
+    target = job_ref(job)
     if stuck or resized is None:
         # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
         loss = resized or ruled(_unanswered(view, stuck[0].ref.name), view.rules)
@@ -201,10 +213,14 @@ def _ending(view: View, job: Object, stuck: tuple[Delete, ...], resized: Loss | 
     if view.state is JobState.HELD:
         # It has no pods, and a Job that is suspended does not end.
         return Hold(verdict, (Delete(target, "Foreground"),))
+    return Hold(verdict, _given_up(job))
+
+
+def _given_up(job: Object) -> tuple[Patch, ...]:
+    """Return what fails a Job, so that its pods are asked to leave, and it keeps its place in a quota."""
     if job["spec"].get("activeDeadlineSeconds") is not None:
-        return Hold(verdict)
-    # It fails, so its pods are asked to leave, and it keeps its place in a quota.
-    return Hold(verdict, (Patch(target, {"spec": {"activeDeadlineSeconds": 1}}),))
+        return ()
+    return (Patch(job_ref(job), {"spec": {"activeDeadlineSeconds": 1}}),)
 
 
 def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
@@ -220,9 +236,19 @@ def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tup
     if recorded is not None and recorded.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED):
         # What has been told is carried out, though the pod may have started since.
         return recorded, None
+    gone = _gone(view, now, recorded)
     late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
     stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
-    return late or stuck, due if then is None else sooner(due, then)
+    for wait in (then, gone.wake):
+        due = due if wait is None else sooner(due, wait)
+    return gone.loss or late or stuck, due
+
+
+def _gone(view: View, now: datetime, recorded: Loss | None) -> Lost:
+    """Return whether a gang is lost that a Job would have ended by itself, and KubeRay does not."""
+    if view.job is None or not raystatus.is_ray_job(view.job) or view.state is JobState.HELD:
+        return Lost(None)
+    return Lost(recorded) if recorded is not None else raystatus.lost(view.job, view.attempt_pods, now)
 
 
 def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:
@@ -232,7 +258,9 @@ def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:
 
 def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | None, loss: Loss) -> Next:
     ended = parse(ended_at(view.job, now))
-    seen = any(failed(pod) for pod in view.attempt_pods)
+    # A RayJob tells of its driver; who was lost to that, only the pods can tell.
+    told = view.job is not None and raystatus.is_ray_job(view.job) and loss.reason != PEER_LOST
+    seen = told or any(failed(pod) for pod in view.attempt_pods)
     known = recorded is not None and recorded.reason != Cause.POD_DELETED
     if not seen and not known and now < ended + timedelta(seconds=SETTLE):
         return Hold(None, wake_after=SETTLE)

@@ -9,7 +9,7 @@ from modelwright.api.common import Status, Storage
 from modelwright.api.trainingjob import TrainingJobStatus
 from modelwright.api.tuningsweep import TuningSweepStatus
 from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
-from modelwright.plan.attempts import Clock, View, attempt_of, leftovers, outdated, ref
+from modelwright.plan.attempts import Clock, View, jobs_of, leftovers, outdated, ref
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.events import on_change
 from modelwright.plan.gang import Gang, service
@@ -106,8 +106,7 @@ def after_the_end(
     generation = meta.get("generation")
     known = tuple(entry.model_copy(update={"observed_generation": generation}) for entry in before.conditions)
     status = before.model_copy(update={"conditions": known, "observed_generation": generation}).document()
-    jobs = {attempt_of(job): job for job in observed.child("Job")}
-    view = View(0, jobs, observed.child("Pod"))
+    view = View(0, jobs_of(observed), observed.child("Pod"))
     rest: tuple[Action, ...] = (*leftovers(view), *strays(view))
     ttl = observed.object["spec"].get("ttlSecondsAfterFinished")
     if ttl is None or before.completion_time is None or busy:

@@ -6,6 +6,9 @@ from typing import Any
 from modelwright.plan.actions import Object
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+RAY_TYPE_LABEL, RAY_REPLICA_LABEL = "ray.io/node-type", "ray.io/worker-group-replica-index"
+"""On the pods that KubeRay makes: `head` or `worker`, and the number of a worker, from 0."""
+RAY_CLUSTER_LABEL = "ray.io/cluster"
 
 
 def failed(pod: Object) -> bool:
@@ -51,6 +54,11 @@ def condition(pod: Object, kind: str) -> Object:
     return next((entry for entry in found if entry.get("type") == kind), {})
 
 
+def is_disrupted(pod: Object) -> bool:
+    """Tell whether a pod had to leave for somebody else: a preemption, an eviction, a node that is lost."""
+    return bool(condition(pod, "DisruptionTarget").get("status") == "True")
+
+
 def containers(pod: Object) -> Iterable[Object]:
     """Return the statuses of a pod's containers, init containers aside."""
     return status(pod).get("containerStatuses") or ()
@@ -83,6 +91,10 @@ def node(pod: Object) -> str | None:
 
 
 def index(pod: Object) -> str:
-    """Return the completion index of a pod, `?` where nobody says."""
+    """Return the number of a pod in its gang, `?` where nobody says. Under KubeRay the head is 0."""
     meta = pod["metadata"]
-    return str({**(meta.get("annotations") or {}), **(meta.get("labels") or {})}.get(INDEX_ANNOTATION, "?"))
+    marks = {**(meta.get("annotations") or {}), **(meta.get("labels") or {})}
+    if marks.get(RAY_TYPE_LABEL) == "head":
+        return "0"
+    replica = str(marks.get(RAY_REPLICA_LABEL, ""))
+    return str(int(replica) + 1) if replica.isdecimal() else str(marks.get(INDEX_ANNOTATION, "?"))

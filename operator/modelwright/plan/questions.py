@@ -24,6 +24,14 @@ class SecretExists:
 
 
 @dataclass(frozen=True)
+class KindServed:
+    """Does the API server know a kind that another operator brings? Answer: bool."""
+
+    api_version: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class ReadObject:
     """One of our own objects. Answer: the object as a dict, or None."""
 
@@ -36,7 +44,7 @@ class ReadObject:
 class ReadLive:
     """An object as the API server has it now, past every cache: asked where acting on an old view would do harm.
 
-    `kind` is one of ours or Job. Answer: the object as a dict, or None.
+    `kind` is one of ours, Job or RayJob. Answer: the object as a dict, or None.
     """
 
     kind: str
@@ -69,7 +77,7 @@ class ListFolders:
     prefix: str
 
 
-Question: TypeAlias = SecretExists | ReadObject | ReadLive | ReadDocument | ReadDocuments | ListFolders
+Question: TypeAlias = SecretExists | KindServed | ReadObject | ReadLive | ReadDocument | ReadDocuments | ListFolders
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from modelwright.api.trainingjob import (
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import elastic, goodput, history, owner, podtemplate, warmstart
+from modelwright.plan import elastic, goodput, history, owner, podtemplate, rayjob, rayscaling, raystatus, warmstart
 from modelwright.plan.actions import Action, Apply, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
@@ -49,7 +49,7 @@ from modelwright.plan.lifecycle import (
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.placeholder import name_of, placeholder
 from modelwright.plan.promotion import Candidate, judge, move
-from modelwright.plan.questions import ReadDocument, Store, Unavailable
+from modelwright.plan.questions import KindServed, Question, ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
@@ -83,12 +83,12 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         return owner.after_the_end(observed, before, now)
     try:
         spec = TrainingJobSpec.model_validate(observed.object["spec"])
-        wrong = podtemplate.problem(spec.workers) or warmstart.problem(observed, spec)
+        wrong = podtemplate.problem(spec.workers) or rayscaling.problem(spec) or warmstart.problem(observed, spec)
     except ValidationError as error:
         wrong = sentence(error)
     if wrong is not None:
         return owner.say(observed, before, before, Verdict(State.STALLED, Reason.INVALID_SPEC, wrong), now)
-    view = look(observed, before.attempt, spec.failure_policy.rules)
+    view = look(observed, before.attempt, spec.failure_policy.rules, now)
     if not isinstance(view, View):
         return owner.ask(observed, view, before, now)
     wanted = _next(_bring_up(observed, spec, before, view, settings, now))
@@ -162,7 +162,7 @@ def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Pl
 
 def _start(job: _Job, number: int) -> Plan | Ask:
     """Begin an attempt, once there is a place to keep its work and a key to it."""
-    found = owner.obstacle(job.observed, job.store, job.view.number)
+    found = owner.obstacle(job.observed, job.store, job.view.number) or _without_kuberay(job)
     if isinstance(found, owner.Obstacle):
         verdict = found.verdict and owner.held_up(job.before, found.verdict)
         said = owner.unchanged(job.observed) if verdict is None else _report(job, verdict)
@@ -172,6 +172,23 @@ def _start(job: _Job, number: int) -> Plan | Ask:
     if warmstart.wanted(job.spec) is not None and job.status.started_from is None:
         return _settle(job)
     return _launch(job, number)
+
+
+def _without_kuberay(job: _Job) -> owner.Obstacle | Question | Unavailable | None:
+    """Return that nobody would run a RayJob, or what must be asked first; None: somebody would, or none is wanted."""
+    if not raystatus.wanted(job.observed.object):
+        return None
+    question = KindServed(rayjob.API_VERSION, rayjob.KIND)
+    answer = job.observed.answers.get(question, question)
+    if isinstance(answer, KindServed | Unavailable):
+        return answer
+    if answer:
+        return None
+    message = (
+        f"KubeRay is not installed: the cluster has no kind {rayjob.KIND} of {rayjob.API_VERSION}; install KubeRay 1.6 "
+        "or newer, or leave ray.kuberay out of a new TrainingJob"
+    )
+    return owner.Obstacle(Verdict(State.RECONCILING, Reason.KUBERAY_NOT_INSTALLED, message), owner.LATER)
 
 
 def _settle(job: _Job) -> Plan | Ask:
@@ -222,6 +239,7 @@ def _gang(job: _Job, number: int, size: int, store: Store) -> Gang:
         avoided_nodes=job.status.excluded_nodes,
         # A quota counts all the workers that are wished for, so that it need not be asked again when the gang grows.
         queue=_queue(job),
+        kuberay=raystatus.wanted(job.observed.object),
     )
 
 
@@ -261,7 +279,8 @@ def _train(job: _Job, step: Running) -> Plan:
         where = owner.pods(size) if size == wished else f"{size} of {owner.pods(wished)}"
         message = f"attempt {number} trains on {where}"
         verdict = Verdict(State.RECONCILING, Reason.TRAINING, message)
-    actions = (*owner.put_back(job.observed, placed), *step.actions)
+    put_back = () if raystatus.wanted(job.observed.object) else owner.put_back(job.observed, placed)
+    actions = (*put_back, *step.actions)
     return replace(_report(job, verdict), actions=actions, wake_after=wake_after(step.wake_after, placed))
 
 

@@ -80,6 +80,15 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
         "framework": "Ray",
         "failurePolicy": {"processRestarts": 1},
     },
+    "ray is for framework Ray": {"ray": {"numWorkers": 2}},
+    "LightGBM trains in one process: leave ray.numWorkers out": {
+        "framework": "Ray",
+        "ray": {"numWorkers": 2},
+        "workers": {"replicas": 1},
+        "recipe": {"tabular": {"algorithm": "LightGBM"}},
+    },
+    "resourcesPerWorker.gpu is a part of one GPU, or a whole number of them": {"gpu": 1.5},
+    "resourcesPerWorker.cpu is a part of one CPU, or a whole number of them": {"cpu": 2.5},
     "workers.elastic.min must be below workers.replicas, the number that is wished for": {
         "workers": {"replicas": 2, "elastic": {"min": 2}}
     },
@@ -180,6 +189,7 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
 REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.framework cannot be changed: create a new TrainingJob": {"framework": "Ray"},
     "spec.workers cannot be changed: create a new TrainingJob": {"workers": {"replicas": 3}},
+    "spec.ray cannot be changed: create a new TrainingJob": {"framework": "Ray", "ray": {"numWorkers": 2}},
     "spec.recipe cannot be changed: create a new TrainingJob": {"recipe": {"tabular": {"target": "cancelled"}}},
     "spec.dataset cannot be changed: create a new TrainingJob": {"dataset": {"splitSeed": 8}},
     "spec.checkpoint cannot be changed: create a new TrainingJob": {"checkpoint": {"keep": {"last": 5}}},

@@ -24,8 +24,8 @@ def joined(parts: Iterable[set[Right]]) -> set[Right]:
 
 WORK = joined(
     [
-        *(rights(resource) for resource in (*resources.CHILDREN, resources.SECRET, resources.EVENT, *resources.OURS)),
-        *(rights(resource) for resource in resources.POD_GROUPS),
+        *(rights(resource) for resource in (*resources.CHILDREN, *resources.OPTIONAL, *resources.OURS)),
+        *(rights(resource) for resource in (resources.SECRET, resources.EVENT, *resources.POD_GROUPS)),
         {("modelwright.dev", f"{plural}/status", "patch") for plural in _OURS},
         # For owner references that block deletion.
         {("modelwright.dev", f"{plural}/finalizers", "update") for plural in _OURS},

@@ -41,10 +41,10 @@ class FakeApi:
         self.calls: list[tuple[str, str, str]] = []
         self.events: list[dict[str, Any]] = []
         self.fail: Callable[[str, str, str], Exception | None] = lambda verb, kind, name: None
+        self.served: dict[str, frozenset[str]] = {}
+        """The kinds that not every cluster has, by group and version."""
         self.review: dict[str, Any] = {}
         self.reviews = 0
-        self.served: set[str] = set()
-        """API versions of kinds that not every cluster has."""
         self.guard: Callable[[], None] = lambda: None
         self._versions = itertools.count(1)
 
@@ -63,14 +63,14 @@ class FakeApi:
         self.objects[Key(document["kind"], metadata["namespace"], metadata["name"])] = document
         return copy.deepcopy(document)
 
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        failure = self.fail("kinds", api_version, "")
+        if failure is not None:
+            raise failure
+        return self.served.get(api_version, frozenset())
+
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         return copy.deepcopy(self._found("get", Key(resource.kind, namespace, name)))
-
-    async def serves(self, resource: Resource) -> bool:
-        # Everybody may ask that; no role has to say so.
-        if (failure := self.fail("discover", resource.kind, resource.api_version)) is not None:
-            raise failure
-        return resource.api_version in self.served
 
     async def list(
         self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False

@@ -73,7 +73,7 @@ async def test_pod_groups_are_watched_and_made_where_they_are_wanted_and_served(
     monkeypatch: pytest.MonkeyPatch, wanted: bool, served: bool
 ) -> None:
     api, group = FakeApi(), POD_GROUPS[-1]
-    api.served = {group.api_version} if served else set()
+    api.served = {group.api_version: frozenset({group.kind})} if served else {}
     process = Process(Settings("r", "s"), namespaces=("a", "b"), gang_scheduling=wanted)
     made = App(process, {}, Configuration(host="http://127.0.0.1:9"))
     await made.client.close()

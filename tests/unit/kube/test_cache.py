@@ -8,7 +8,7 @@ import pytest
 from modelwright.kube import cache, errors
 from modelwright.kube.cache import Reflector
 from modelwright.kube.objects import Key, Objects
-from modelwright.kube.resources import JOB
+from modelwright.kube.resources import JOB, RAY_JOB
 from tests.unit.kube.fake_api import Clock, child
 
 
@@ -157,3 +157,29 @@ async def test_an_api_server_that_is_away_is_tried_again_until_it_answers() -> N
     script = Script([errors.Unavailable("no"), errors.Rejected("forbidden", 403), ([[job("a", 1)]], "5")], [])
     await follow(script, objects)
     assert names(objects) == ["a"]
+
+
+@pytest.mark.parametrize("absent", [errors.NotFound("no such kind", 404), errors.Rejected("forbidden", 403)])
+async def test_a_kind_that_another_operator_brings_is_waited_for_and_nobody_has_to_wait_with_it(
+    monkeypatch: pytest.MonkeyPatch, absent: errors.ApiError
+) -> None:
+    monkeypatch.setattr(cache, "ABSENT_SECONDS", 0.0)
+    objects, clock = Objects(), Clock()
+    made = job("a", 1)
+    script = Script([absent, ([[made]], "5"), absent, ([[]], "9")], [[errors.Expired("the kind is gone", 410)]])
+    seen: list[tuple[bool, list[str]]] = []
+    again = Mock()
+    reflector = Reflector(script, RAY_JOB, None, objects, again, clock, optional=True)
+    pause = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        seen.append((reflector.synced.is_set(), [key.name for key in objects.keys("RayJob")]))
+        await pause(0)
+
+    monkeypatch.setattr(cache.asyncio, "sleep", sleep)
+    task = asyncio.create_task(reflector.run())
+    async with asyncio.timeout(5):
+        await script.done.wait()
+    task.cancel()
+    # Before it was there, when its watch broke, and when the kind had been taken away again.
+    assert seen == [(True, []), (True, ["a"]), (True, [])]

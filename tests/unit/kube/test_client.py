@@ -14,7 +14,7 @@ from modelwright.kube import errors
 from modelwright.kube.client import Client
 from modelwright.kube.lease import LostError
 from modelwright.kube.metrics import Metrics
-from modelwright.kube.resources import JOB, OURS, POD_GROUPS, SECRET, find
+from modelwright.kube.resources import JOB, OURS, SECRET, find
 from modelwright.plan.actions import Ref
 from tests.unit.kube.fake_api import child, count, training_job
 
@@ -102,17 +102,6 @@ async def test_a_patch_and_a_delete_are_for_one_life_of_an_object(server: Server
         "preconditions": {"uid": "uid-j"},
         "gracePeriodSeconds": 0,
     }
-
-
-async def test_a_kind_is_served_where_its_version_is_and_lists_it(server: Server, client: Client) -> None:
-    group = POD_GROUPS[-1]
-    server.answers = [
-        web.json_response({"resources": [{"name": "workloads"}, {"name": "podgroups"}, {"name": "podgroups/status"}]}),
-        web.json_response({"resources": [{"name": "podgroups/status"}]}),
-        web.json_response({"message": "the server could not find the requested resource"}, status=404),
-    ]
-    assert [await client.serves(group) for _ in range(3)] == [True, False, False]
-    assert server.asked[0][:2] == ("GET", "/apis/scheduling.k8s.io/v1alpha2")
 
 
 async def test_a_list_is_read_page_by_page(server: Server, client: Client) -> None:
@@ -270,3 +259,13 @@ def test_a_field_that_server_side_apply_does_not_know_is_a_refusal_though_the_st
     body = orjson.dumps({"kind": "Status", "message": message, "code": 500})
     assert isinstance(errors.from_response(500, body), errors.Rejected)
     assert isinstance(errors.from_response(500, b"boom"), errors.Unavailable)
+
+
+async def test_the_kinds_of_a_group_are_known_and_a_group_that_is_not_there_has_none(
+    server: Server, client: Client
+) -> None:
+    kinds = {"resources": [{"kind": "RayJob"}, {"kind": "RayJob"}, {"kind": "RayCluster"}]}
+    server.answers = [web.json_response(kinds), web.json_response({"message": "not found"}, status=404)]
+    assert await client.kinds("ray.io/v1") == {"RayJob", "RayCluster"}
+    assert await client.kinds("ray.io/v1") == frozenset()
+    assert [path for _, path, _, _ in server.asked] == ["/apis/ray.io/v1"] * 2

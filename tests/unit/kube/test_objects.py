@@ -169,3 +169,18 @@ def test_the_census_counts_our_kinds_by_reason() -> None:
     objects.put(shown(training_job("c"), "c", 3))
     objects.put(shown(child("Job", "j", "a"), "job", 4))
     assert objects.census() == {("TrainingJob", "Training"): 2, ("TrainingJob", ""): 1}
+
+
+def test_of_a_ray_job_only_what_counts_of_its_templates_is_kept() -> None:
+    container = {"name": "worker", "env": [{"name": "A"}], "resources": {"requests": {"cpu": "1"}}}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], "volumes": []}}
+    groups = [{"replicas": 2, "template": template}]
+    cluster = {"headGroupSpec": {"template": template}, "workerGroupSpecs": groups, "rayVersion": "2.60.0"}
+    document = {"kind": "RayJob", "metadata": {"name": "a"}, "spec": {"suspend": True, "rayClusterSpec": cluster}}
+    kept = {"containers": [{"name": "worker", "resources": {"requests": {"cpu": "1"}}}]}
+    slim = trim(document)["spec"]
+    assert slim["suspend"] is True
+    assert slim["rayClusterSpec"] == {
+        "headGroupSpec": {"template": {"spec": kept}},
+        "workerGroupSpecs": [{"replicas": 2}],
+    }

@@ -9,7 +9,7 @@ import pytest
 
 from modelwright.api.run import TERMINATED
 from modelwright.api.variables import STOP_VARIABLE
-from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop, leave, withdraw
+from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop, ask, leave, withdraw
 from modelwright.runtime.train.world import World
 
 
@@ -67,3 +67,19 @@ def test_where_nobody_asks_by_files_it_is_not_asked(folder: str | None, monkeypa
     in_a_thread(stop)
     assert not stop.requested
     withdraw()
+
+
+def test_a_driver_asks_those_who_save_in_its_pod_and_knows_when_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(STOP_VARIABLE, raising=False)
+    assert not ask()
+    monkeypatch.setenv(STOP_VARIABLE, str(tmp_path))
+    assert not ask(), "nobody has said that it saves"
+    (tmp_path / "asked").unlink()
+    stop = Stop()
+    in_a_thread(stop)
+    assert ask()
+    assert stop.requested
+    withdraw()
+    assert not ask()

@@ -198,3 +198,14 @@ def test_a_network_that_carries_nothing_is_not_blamed_on_one_node(
     said = failure(lambda: preflight.collective(World(0, 2), 5))
     assert (said.reason, said.node) == (reason, node)
     assert "more" not in said.message
+
+
+@pytest.mark.parametrize(("ray", "wanted"), [({"resourcesPerWorker": {"gpu": 0}}, 0), ({}, 4), (None, 4)])
+def test_workers_that_are_to_train_on_cpus_miss_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, ray: dict[str, Any] | None, wanted: int
+) -> None:
+    monkeypatch.setenv("MODELWRIGHT_GPUS", "4")
+    asked: list[int] = []
+    monkeypatch.setattr(preflight, "gpu", lambda world, expected, *, shared: asked.append(expected))
+    preflight.check(run_of(framework="Ray", ray=ray), World(), memory_store(FakeS3()), Stop())
+    assert asked == [wanted]

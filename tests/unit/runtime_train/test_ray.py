@@ -106,7 +106,7 @@ def test_a_worker_without_memory_is_told_before_those_that_it_took_along() -> No
 
 @pytest.mark.parametrize(("enabled", "seconds"), [(True, 259200), (False, 1800)])
 def test_a_collective_is_more_patient_than_who_watches_for_hangs(enabled: bool, seconds: int) -> None:
-    config = _torch_config(run_of(hang={"enabled": enabled}), use_gpu=False)
+    config = _torch_config(run_of(hang={"enabled": enabled}))
     assert (config.backend, config.timeout_s) == ("gloo", seconds)
 
 
@@ -120,3 +120,50 @@ def test_every_pod_gets_one_worker_and_every_gpu_one(monkeypatch: pytest.MonkeyP
     assert scaling_of(run_of(workers={"replicas": 3})).num_workers == 12
     monkeypatch.setenv("MODELWRIGHT_GPUS", "0")
     assert not scaling_of(run_of(workers={"replicas": 3})).use_gpu
+
+
+HALF = {"numWorkers": 4, "resourcesPerWorker": {"gpu": 0.5, "cpu": 1}}
+GPU = {"replicas": 2, "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+
+
+def test_workers_may_share_gpus_and_then_do_without_nccl() -> None:
+    run = run_of(framework="Ray", ray=HALF, workers=GPU)
+    asked = scaling_of(run)
+    assert (asked.num_workers, asked.use_gpu, asked.placement_strategy) == (4, True, "SPREAD")
+    assert asked.resources_per_worker == {"CPU": 1.0, "GPU": 0.5}
+    assert _torch_config(run).backend == "gloo"
+
+
+def test_a_part_of_a_gpu_in_a_pod_of_its_own_needs_no_other_way_to_talk() -> None:
+    run = run_of(framework="Ray", ray={**HALF, "numWorkers": 2}, workers=GPU)
+    assert scaling_of(run).placement_strategy == "STRICT_SPREAD"
+    assert _torch_config(run).backend == "nccl"
+    whole = run_of(framework="Ray", workers=GPU)
+    assert (scaling_of(whole).placement_strategy, _torch_config(whole).backend) == ("PACK", "nccl")
+
+
+@pytest.mark.parametrize(("ray", "expected"), [({"numWorkers": 4}, None), ({"resourcesPerWorker": {"cpu": 1}}, "1")])
+def test_workers_of_one_pod_share_its_threads(
+    monkeypatch: pytest.MonkeyPatch, ray: dict[str, object], expected: str | None
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.setattr(main, "execute", lambda run: seen.append(os.environ.get("OMP_NUM_THREADS")))
+    monkeypatch.setattr(ray_main, "cpu_limit", lambda: 9)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    config = _config_of(run_of(framework="Ray", ray=ray, workers={"replicas": 2}))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what Ray makes of a worker with a CPU or less
+    _work(config)
+    assert seen == [expected or "4"]
+
+
+def test_a_driver_that_is_asked_to_stop_waits_for_those_who_save(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODELWRIGHT_STOP", str(tmp_path))
+    (tmp_path / str(os.getpid())).touch()
+    ray_main._on_stop(15, None)
+    assert (tmp_path / "asked").exists()
+    (tmp_path / str(os.getpid())).unlink()
+    with pytest.raises(SystemExit) as left:
+        ray_main._on_stop(15, None)
+    assert left.value.code == 143

@@ -63,7 +63,10 @@ def _round(run: Run, world: World) -> str:
 
 
 def _own_checks(run: Run, world: World, store: ObjectStore) -> None:
-    gpu(world, int(os.environ.get(GPUS_VARIABLE, "0")), shared=run.training.framework is Framework.RAY)
+    # Under Ray, workers of pods with GPUs may be told to train on CPUs.
+    on_cpus = run.training.ray is not None and run.training.ray.resources_per_worker.gpu == 0
+    expected = 0 if on_cpus else int(os.environ.get(GPUS_VARIABLE, "0"))
+    gpu(world, expected, shared=run.training.framework is Framework.RAY)
     if world.leads:
         storage(store)
 

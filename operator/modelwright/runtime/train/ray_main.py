@@ -5,9 +5,11 @@ as under torchrun, so a job may change its framework between two attempts; nothi
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import ray
 from ray.exceptions import RayError
@@ -16,6 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from modelwright.api.processes import gpus
+from modelwright.api.ray import Pods, Scaling, scaling
 from modelwright.api.run import PEER_LOST, TERMINATED, TERMINATION_MESSAGE_FILE, Run
 from modelwright.api.variables import GPUS_VARIABLE
 from modelwright.registry.errors import StoreError
@@ -24,14 +27,15 @@ from modelwright.runtime.failure import RunError, explain, out_of_memory, write_
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
 from modelwright.runtime.train import main, stop
 
-# Enough to be placed by, and never too much for a pod with a small CPU limit: one worker a node is what matters.
-_SOME_CPU = 0.01
 _THREADS = "OMP_NUM_THREADS"
 
 
 def drive(run: Run) -> None:
     """Run the workers of a job on the Ray cluster of this gang and wait for them. Raises `RunError` or `StoreError`."""
     ray.init(address="auto", log_to_driver=True)
+    if run.training.ray is not None and run.training.ray.kuberay:
+        # Under a Ray job the driver is asked to stop itself; else the shell around it waits until nobody saves.
+        signal.signal(signal.SIGTERM, _on_stop)
     try:
         with tempfile.TemporaryDirectory(prefix="ray-train-") as storage:
             fit(run, storage)
@@ -43,12 +47,11 @@ def fit(run: Run, storage: str) -> None:
     """Run the workers on the cluster that this process is connected to. `storage` is for Ray's own bookkeeping."""
     # Ray's own limit of a minute is short for workers that have torch to import on a busy node.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
-    scaling = scaling_of(run)
     trainer = TorchTrainer(
         _work,
         train_loop_config=_config_of(run),
-        torch_config=_torch_config(run, use_gpu=bool(scaling.use_gpu)),
-        scaling_config=scaling,
+        torch_config=_torch_config(run),
+        scaling_config=scaling_of(run),
         # A new attempt of the gang is the operator's decision; Ray makes none of its own.
         run_config=RunConfig(
             name=f"{run.uid}-{run.attempt}", storage_path=storage, failure_config=FailureConfig(max_failures=0)
@@ -61,19 +64,28 @@ def fit(run: Run, storage: str) -> None:
 
 
 def scaling_of(run: Run) -> ScalingConfig:
-    """Return one worker a pod, or one a GPU where pods have them; training starts when all can."""
-    workers = run.training.workers
-    # The operator tells what the pods of this gang have; a pod template may have changed that.
-    devices = int(os.environ.get(GPUS_VARIABLE) or gpus(workers.resources.limits))
-    if devices:
-        return ScalingConfig(num_workers=workers.replicas * devices, use_gpu=True)
+    """Return what Ray is to start: without a wish one worker a pod, or one a GPU where pods have them."""
+    wanted = _wanted(run)
+    # One that has a GPU or more for itself may share its pod; others are better apart, as far as there are pods.
+    apart = "STRICT_SPREAD" if wanted.spread else "SPREAD"
     return ScalingConfig(
-        num_workers=workers.replicas, resources_per_worker={"CPU": _SOME_CPU}, placement_strategy="STRICT_SPREAD"
+        num_workers=wanted.workers,
+        use_gpu=wanted.gpu > 0,
+        resources_per_worker=wanted.resources,
+        placement_strategy="PACK" if wanted.gpu >= 1 else apart,
     )
 
 
-def _torch_config(run: Run, *, use_gpu: bool) -> TorchConfig:
-    config = TorchConfig(backend="nccl" if use_gpu else "gloo")
+def _wanted(run: Run) -> Scaling:
+    workers = run.training.workers
+    # The operator tells what the pods of this gang have; a pod template may have changed that.
+    devices = int(os.environ.get(GPUS_VARIABLE) or gpus(workers.resources.limits))
+    return scaling(run.training.ray, Pods(workers.replicas, devices))
+
+
+def _torch_config(run: Run) -> TorchConfig:
+    wanted = _wanted(run)
+    config = TorchConfig(backend="nccl" if wanted.gpu and not wanted.shares_gpus else "gloo")
     if run.training.hang.enabled:
         config.timeout_s = int(COLLECTIVE_TIMEOUT.total_seconds())
     return config
@@ -85,10 +97,12 @@ def _config_of(run: Run) -> dict[str, str]:
 
 def _work(config: dict[str, str]) -> None:
     run = Run.model_validate_json(config["run"])
-    if not scaling_of(run).use_gpu:
-        # Ray takes the little that the worker is placed by for all that it may use. It has its pod to itself: what
-        # holds is what the user asked for, or the pod's own limit.
-        os.environ[_THREADS] = config["threads"] or str(cpu_limit())
+    wanted = _wanted(run)
+    if not wanted.gpu and wanted.cpu is None:
+        # Ray takes the little that the worker is placed by for all that it may use. What holds is what the user asked
+        # for, or the worker's share of the pod's own limit.
+        beside = -(-wanted.workers // wanted.pods)
+        os.environ[_THREADS] = config["threads"] or str(max(1, cpu_limit() // beside))
     try:
         main.execute(run)
     except RunError as error:
@@ -99,6 +113,12 @@ def _work(config: dict[str, str]) -> None:
         raise
     finally:
         stop.withdraw()
+
+
+def _on_stop(number: int, frame: FrameType | None) -> None:
+    """Let those who save in this pod do so: they tell the others, and that they have left ends the driver."""
+    if not stop.ask():
+        raise SystemExit(stop.EXIT_TERMINATED)
 
 
 def _root(error: Exception) -> Exception:

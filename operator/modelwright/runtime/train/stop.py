@@ -54,6 +54,25 @@ def withdraw() -> None:
             mark.unlink(missing_ok=True)
 
 
+def ask() -> bool:
+    """Ask every process of this pod that saves to do so and leave; return whether there is one."""
+    mark = _mark()
+    if mark is None:
+        return False
+    with suppress(OSError):
+        mark.with_name(STOP_ASKED).touch()
+        return any(_lives(entry.name) for entry in mark.parent.iterdir())
+    return False
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _mark() -> Path | None:
     folder = os.environ.get(STOP_VARIABLE)
     return None if folder is None else Path(folder) / str(os.getpid())

@@ -5,6 +5,7 @@ A process alone is a group of one: it needs no network, and does not wait for to
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,6 +139,16 @@ def joined(patience: timedelta | None = None) -> Iterator[World]:
     dist.destroy_process_group()
 
 
+def _number() -> int:
+    """Return which of the GPUs that it sees is this process's: under Ray, where several may share one, Ray says."""
+    ray = sys.modules.get("ray")
+    mine = [str(entry) for entry in ray.get_gpu_ids()] if ray is not None and ray.is_initialized() else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if mine and mine[0] in visible:
+        return visible.index(mine[0])
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def _device() -> str:
     """Return this process's GPU, if the pod has any; a look at the device files spares most pods an import."""
     if not any(Path(driver).exists() for driver in _DRIVERS):
@@ -146,7 +157,7 @@ def _device() -> str:
 
     if not torch.cuda.is_available():
         return "cpu"
-    number, seen = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    number, seen = _number(), torch.cuda.device_count()
     if number >= seen:
         message = f"{whoami()}: GPU: process {number + 1} of this pod has none: torch sees {seen}"
         raise RunError(PREFLIGHT_FAILED, message, retryable=True)
