@@ -51,7 +51,7 @@ def membership(pod: Object, name: str, count: int) -> Object:
 def has_group(job: Object) -> bool:
     """Tell whether the pods of a Job belong to the group that is made for it, which has its name."""
     pod = job["spec"]["template"].get("spec") or {}
-    return (pod.get("schedulingGroup") or {}).get("podGroupName") == job["metadata"]["name"]
+    return bool((pod.get("schedulingGroup") or {}).get("podGroupName") == job["metadata"]["name"])
 
 
 def pod_group(job: Object, count: int, api_version: str) -> Object:
