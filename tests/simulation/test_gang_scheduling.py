@@ -142,6 +142,8 @@ def test_of_the_groups_only_those_of_gangs_are_made_each_once() -> None:
 def play(crash_after: int | None = None, fates: tuple[str, ...] = ()) -> Simulation:
     """Play a gang that is held, goes on, loses a pod, and ends."""
     sim = Simulation(COMMAND)
+    # Long enough that a suspension that fails at first still finds it at work.
+    sim.trainer.total = 40
     sim.world.settings = GROUPED
     sim.world.operator = sim.world.new_operator()
     nodes = GangNodes(sim.world, 2)

@@ -30,8 +30,10 @@ def trouble(pods: Collection[Object], together: int = 1) -> Trouble | None:
     So many of them must find nodes at the same time.
     """
     some = any(podstatus.node(pod) for pod in pods)
-    # Those that only wait for their peers have the least to say.
-    for pod in sorted(pods, key=lambda pod: (awaits_peers(pod), podstatus.name(pod))):
+    # Those that only wait for their peers say last what they have to say, and not before these have said why.
+    silent = any(not podstatus.node(pod) and not podstatus.condition(pod, "PodScheduled") for pod in pods)
+    heard = [pod for pod in pods if not (silent and awaits_peers(pod))]
+    for pod in sorted(heard, key=lambda pod: (awaits_peers(pod), podstatus.name(pod))):
         if (found := _waiting(pod) or _unscheduled(pod, 1 if some else together)) is not None:
             return found
     return None

@@ -41,7 +41,7 @@ def test_a_gang_gets_a_group_that_its_pods_name_and_that_goes_with_it(
     plane.kubectl.apply([job(namespace, "a"), job(namespace, "alone", replicas=1)])
     (group,) = await_true(lambda: groups(plane, namespace))
     assert group["spec"]["schedulingPolicy"] == {"gang": {"minCount": 2}}
-    assert "disruptionMode" not in group["spec"], "the gate for it is off here"
+    assert group["spec"]["disruptionMode"] == "Pod", "the feature for it is off here, which is no error"
     (above,) = group["metadata"]["ownerReferences"]
     made = plane.get(namespace, "job", above["name"])
     assert made is not None

@@ -121,6 +121,13 @@ def test_of_pods_that_wait_for_each_other_the_one_that_does_not_fit_is_heard() -
     assert found.message == f"2 pods must find nodes together, and do not: {FULL}"
 
 
+def test_who_waits_for_a_peer_that_has_not_been_looked_at_says_nothing_yet() -> None:
+    assert trouble([waiting(AWAITS), pod(1)], together=2) is None
+    preempting = trouble([waiting(AWAITS), waiting(AWAITS, 1)], together=2)
+    assert preempting is not None
+    assert preempting.message == f"2 pods must find nodes together, and do not: {AWAITS}"
+
+
 def test_those_that_an_elastic_gang_still_lacks_are_told_of_as_everywhere() -> None:
     placed = {**pod(0, phase="Running"), "spec": {"nodeName": "node-1"}}
     found = trouble([placed, waiting(FULL, 2)], together=2)
