@@ -8,7 +8,7 @@ from modelwright.plan.podstatus import RAY_CLUSTER_LABEL, RAY_REPLICA_LABEL, RAY
 from modelwright.plan.raystatus import as_job
 from modelwright.plan.times import seconds_between, stamp
 from tests.simulation.cluster import key_of, ref_of
-from tests.simulation.trainer import Trainer, run_of
+from tests.simulation.trainer import Life, Trainer, run_of
 from tests.simulation.world import World
 
 _OVER = ("Complete", "Failed")
@@ -139,7 +139,11 @@ class KubeRay:
             return
         name, shown = status["rayClusterName"], as_job(job)
         done = self.rounds[name] = self.rounds.get(name, 0) + 1
-        if done == self.trainer.total:
+        life = self.trainer.lives.setdefault(pods[0]["metadata"]["uid"], Life(stamp(self.world.now)))
+        if done < self.trainer.total:
+            life.steps += 1
+            self.trainer.report(run_of(shown), done, None, life)
+        else:
             if run_of(shown).training.recipe is not None:
                 self.trainer.begin_version(shown)
                 self.trainer.leave_result(shown)

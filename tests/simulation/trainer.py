@@ -117,7 +117,7 @@ class Trainer:
         if step < self.total:
             self.steps[run.uid] = step
             life.steps += 1
-            self._report(run, step, resumed, life)
+            self.report(run, step, resumed, life)
         elif not self.world.bucket.down:
             self._conclude(job, pods)
 
@@ -134,7 +134,8 @@ class Trainer:
                 finish(self.world.cluster, pod, **FAILURES["killed"])
             finish(self.world.cluster, pod)
 
-    def _report(self, run: Run, step: int, resumed: int | None, life: Life) -> None:
+    def report(self, run: Run, step: int, resumed: int | None, life: Life) -> None:
+        """Say what rank 0 says after a step."""
         if self.reports_lost or (step % self.pause and life.steps > 1 and step < self.total - 1):
             return
         at = stamp(self.world.now)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from modelwright.api.checkpoint import KILL_SECONDS
-from modelwright.api.run import TERMINATION_MESSAGE_FILE
+from modelwright.api.run import TERMINATION_MESSAGE_FILE, Failure
 from modelwright.api.variables import HOSTS_VARIABLE, INDEX_VARIABLE
 from modelwright.plan.actions import Object
 from modelwright.plan.launch import LEAVING, Program
@@ -29,10 +29,16 @@ _REPLICA_VARIABLE = "MODELWRIGHT_REPLICA"
 _AGENT_PORT = 52365
 _JOB_LOGS = "/tmp/ray/session_latest/logs/job-driver-{}.log"  # noqa: S108 (in the pod, where Ray keeps them)
 
+_NO_DASHBOARD = Failure(
+    reason="RayDashboardMissing",
+    message="KubeRay needs Ray's dashboard, and the image has none: install ray[default] into it (docs/ray.md)",
+    retryable=False,
+)
 _NUMBERED = f"""\
 export {INDEX_VARIABLE}=$((${{{_REPLICA_VARIABLE}:-0}} + 1))
 exec "$@"
 """
+# Without its dashboard a head never gets ready, and nobody would know why.
 # Ray Jobs keep the output of the driver to themselves; here it is on the head's, as everywhere.
 _POD = f"""\
 head="${{FQ_RAY_IP:-$HOSTNAME}}"
@@ -42,6 +48,10 @@ if [ -e /dev/shm/modelwright-began ]; then
   run sleep 2147483647
 fi
 : > /dev/shm/modelwright-began
+if ! python -c "import aiohttp_cors" 2>/dev/null; then
+  printf %s {shlex.quote(_NO_DASHBOARD.model_dump_json(by_alias=True, exclude_none=True))} > {TERMINATION_MESSAGE_FILE}
+  exit 1
+fi
 ulimit -n 65536 2>/dev/null
 if [ -n "$1" ]; then tail -n +1 -F "$1" 2>/dev/null & fi
 eval "run $KUBERAY_GEN_RAY_START_CMD"

@@ -22,7 +22,9 @@ def install(plane: Plane) -> Iterator[Any]:
     def do() -> None:
         # Too large for the annotation of a client-side apply.
         plane.kubectl.run("apply", "--server-side", f"--filename={path}")
-        plane.kubectl.run("wait", "crd/rayjobs.ray.io", "--for=condition=Established", "--timeout=30s")
+        # Before its first condition is there, kubectl's own wait is an error.
+        established = ("wait", "crd/rayjobs.ray.io", "--for=condition=Established", "--timeout=30s")
+        await_true(lambda: plane.kubectl.attempt(*established).returncode == 0)
 
     yield do
     plane.kubectl.run("delete", "crd", "rayjobs.ray.io", "--ignore-not-found", "--timeout=60s")

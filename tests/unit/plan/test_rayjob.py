@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelwright.api.run import ResolvedStorage, Run
+from modelwright.api.run import Failure, ResolvedStorage, Run
 from modelwright.api.trainingjob import TrainingJobSpec
 from modelwright.plan import rayjob
 from modelwright.plan.actions import Apply, Object
@@ -104,15 +104,28 @@ def test_workers_are_numbered_from_one_and_the_head_is_the_first() -> None:
     assert done.stdout == b"2\n"
 
 
+@pytest.fixture
+def dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Python of an image that has Ray's dashboard."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{python.parent}:{os.environ['PATH']}")
+    return python
+
+
 def pod_command(template: Object, shared: Path) -> list[str]:
-    """Return what a pod without a log runs, with another place for shared memory, and nothing to wait for."""
+    """Return what a pod without a log runs, with another place for what it writes, and nothing to wait for."""
     command = template["spec"]["containers"][0]["command"]
     *_, sh, option, script, name, log = command
     assert (sh, option) == ("sh", "-c")
     text = script.replace("/dev/shm", str(shared)).replace("sleep 2147483647", "echo waits")
+    text = text.replace("/dev/termination-log", str(shared / "termination-log"))
     return [sh, option, text, name, log]
 
 
+@pytest.mark.usefixtures("dashboard")
 def test_a_container_starts_ray_as_kuberay_says_and_only_once(tmp_path: Path) -> None:
     _, worker = templates(made(attempt(image="mine", command=["true"])))
     generated = {"KUBERAY_GEN_RAY_START_CMD": """echo ray start --resources='{"a b": 1}'"""}
@@ -126,6 +139,17 @@ def test_a_container_starts_ray_as_kuberay_says_and_only_once(tmp_path: Path) ->
     assert "has ended before" in again.stderr
 
 
+def test_an_image_without_rays_dashboard_ends_the_job_with_what_to_do(tmp_path: Path, dashboard: Path) -> None:
+    dashboard.write_text("#!/bin/sh\nexit 1\n")
+    head, _ = templates(made(attempt(image="mine", command=["true"])))
+    done = subprocess.run(pod_command(head, tmp_path), capture_output=True, check=False)
+    assert done.returncode == 1
+    said = Failure.model_validate_json((tmp_path / "termination-log").read_text())
+    assert (said.reason, said.retryable) == ("RayDashboardMissing", False)
+    assert "install ray[default]" in said.message
+
+
+@pytest.mark.usefixtures("dashboard")
 def test_what_the_driver_prints_is_in_the_log_of_the_head(tmp_path: Path) -> None:
     head, _ = templates(made(attempt(image="mine", command=["true"])))
     *command, log = pod_command(head, tmp_path)
@@ -172,7 +196,6 @@ def test_the_name_is_one_that_kuberay_takes(name: str) -> None:
 
 
 def test_the_version_that_kuberay_is_told_is_the_oldest_that_the_image_may_have() -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["runtime"]
-    (ray,) = [entry for entry in wanted if entry.startswith("ray[")]
-    assert rayjob.RAY_VERSION.startswith(ray.partition(">=")[2])
-    assert "default" in ray.partition("]")[0], "KubeRay hands the driver over to Ray's dashboard"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rays = [entry for name in ("runtime", "kuberay") for entry in extras[name] if entry.startswith("ray[")]
+    assert [rayjob.RAY_VERSION.startswith(entry.partition(">=")[2]) for entry in rays] == [True, True]
