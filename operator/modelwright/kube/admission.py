@@ -181,8 +181,8 @@ class Admission:
             before = self._seen.get(key)
             if before is not None and (before.job.uid, before.versions) == (record.uid, versions):
                 found[key] = before
-            elif (found_job := self._objects.get(key)) is not None:
-                job = raystatus.as_job(found_job) if raystatus.is_ray_job(found_job) else found_job
+            elif (document := self._objects.get(key)) is not None:
+                job = raystatus.as_job(document)
                 owner = None if place is None else self._objects.get(place)
                 found[key] = _Seen(
                     versions,

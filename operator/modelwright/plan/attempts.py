@@ -119,14 +119,14 @@ def look(
             return answer
         jobs.pop(number, None)
         if isinstance(answer, dict) and _owned(answer, owner):
-            jobs[number] = raystatus.as_job(answer) if raystatus.is_ray_job(answer) else answer
+            jobs[number] = raystatus.as_job(answer)
     return view
 
 
 def jobs_of(observed: Observed) -> dict[int, Object]:
     """Return the Jobs of all attempts, RayJobs as if they were some."""
-    found = (*observed.child("Job"), *(raystatus.as_job(job) for job in observed.child(RAY_JOB)))
-    return {attempt_of(job): job for job in found if not is_placeholder(job)}
+    found = (*observed.child("Job"), *observed.child(RAY_JOB))
+    return {attempt_of(job): raystatus.as_job(job) for job in found if not is_placeholder(job)}
 
 
 def _is_dubious(view: View, now: datetime | None) -> bool:

@@ -242,9 +242,9 @@ def _disruption(pod: Object) -> tuple[Cause, str] | None:
             return Cause.NODE_LOST, "lost its node"
         case "Evicted":
             return Cause.EVICTED, "was evicted by its node"
-    found = podstatus.condition(pod, "DisruptionTarget")
-    if found.get("status") == "True":
-        return _DISRUPTIONS.get(str(found.get("reason")), (Cause.EVICTED, "was evicted"))
+    if podstatus.is_disrupted(pod):
+        why = str(podstatus.condition(pod, podstatus.DISRUPTED).get("reason"))
+        return _DISRUPTIONS.get(why, (Cause.EVICTED, "was evicted"))
     if podstatus.terminated(pod).get("reason") in _UNKNOWN_ENDS:
         return Cause.NODE_LOST, "ended unseen: its node lost track of it, as after a restart"
     if podstatus.status(pod).get("reason") and not podstatus.containers(pod):

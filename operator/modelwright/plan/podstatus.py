@@ -9,6 +9,8 @@ INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 RAY_TYPE_LABEL, RAY_REPLICA_LABEL = "ray.io/node-type", "ray.io/worker-group-replica-index"
 """On the pods that KubeRay makes: `head` or `worker`, and the number of a worker, from 0."""
 RAY_CLUSTER_LABEL = "ray.io/cluster"
+DISRUPTED = "DisruptionTarget"
+"""The condition of a pod that has to leave; its reason says for whom."""
 
 
 def failed(pod: Object) -> bool:
@@ -56,7 +58,7 @@ def condition(pod: Object, kind: str) -> Object:
 
 def is_disrupted(pod: Object) -> bool:
     """Tell whether a pod had to leave for somebody else: a preemption, an eviction, a node that is lost."""
-    return bool(condition(pod, "DisruptionTarget").get("status") == "True")
+    return bool(condition(pod, DISRUPTED).get("status") == "True")
 
 
 def containers(pod: Object) -> Iterable[Object]:

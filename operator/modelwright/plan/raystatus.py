@@ -48,10 +48,12 @@ def is_ray_job(job: Object) -> bool:
 
 
 def as_job(found: Object) -> Object:
-    """Return a RayJob with what a Job tells: its size, its template, when it started, how it ended.
+    """Return a RayJob with what a Job tells: its size, its template, when it started, how it ended; a Job as it is.
 
     KubeRay does not say since when one is suspended. What it says itself is kept below `rayJob`.
     """
+    if not is_ray_job(found):
+        return found
     spec, status = found["spec"], found.get("status") or {}
     cluster = spec.get("rayClusterSpec") or {}
     size = 1 + sum(int(group.get("replicas") or 0) for group in cluster.get("workerGroupSpecs") or ())

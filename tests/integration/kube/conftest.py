@@ -16,8 +16,6 @@ from tests.simulation.kstatus import violations
 
 ROOT = Path(__file__).parents[3]
 _SECONDS = 60.0
-
-
 _numbers = itertools.count(1)
 
 
