@@ -120,7 +120,7 @@ images: venv ## Build, push and pull the three images
 e2e: venv ## The scenarios: real pods, real faults
 	@# Before the tests: the first time it takes longer than any of them may. A cluster that is named is not ours.
 	@if [ -z "$${MODELWRIGHT_KUBE_CONTEXT:-}" ]; then $(MAKE) --no-print-directory cluster-up images; fi
-	$(VENV)/bin/pytest e2e/scenarios $(PARALLEL) $(BY_FILE) $(PYTEST_ARGS)
+	$(VENV)/bin/pytest e2e/scenarios --numprocesses 4 $(BY_FILE) $(PYTEST_ARGS)
 
 .PHONY: demo
 demo: venv ## The whole loop on real data, from a bare machine to a model that retrained itself

@@ -104,7 +104,8 @@ def down(layout: Layout, *, purge: bool = False) -> None:
 
 def _down(layout: Layout, *, purge: bool) -> None:
     processes = supervisor(layout)
-    for name in reversed(_NAMES):
+    others = [name for name in processes.names() if name not in _NAMES]
+    for name in (*others, *reversed(_NAMES)):
         if name == "containerd":
             _remove_containers(layout)
         if processes.stop(name):

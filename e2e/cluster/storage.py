@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from e2e.cluster import binaries, files, health
@@ -20,6 +20,7 @@ from e2e.cluster.settings import (
 )
 
 _ADDRESS = Address(NODE_ADDRESS, S3_PORT)
+_BACK_DOOR = Address(NODE_ADDRESS, S3_PORT + 1)
 HOST_ENDPOINT = f"http://{_ADDRESS}"
 CLUSTER_ENDPOINT = f"http://{S3_SERVICE}.{S3_NAMESPACE}.svc.{CLUSTER_DOMAIN}:{S3_PORT}"
 
@@ -42,9 +43,16 @@ def credentials(layout: Layout) -> Credentials:
 
 def component(layout: Layout) -> Component:
     """The gateway of the local cluster."""
-    buckets = layout.s3 / "buckets"
-    (buckets / S3_BUCKET).mkdir(parents=True, exist_ok=True)
-    return gateway(binaries.path("versitygw"), _ADDRESS, buckets, credentials(layout))
+    (_buckets(layout) / S3_BUCKET).mkdir(parents=True, exist_ok=True)
+    return gateway(binaries.path("versitygw"), _ADDRESS, _buckets(layout), credentials(layout))
+
+
+def back_door(layout: Layout) -> Component:
+    """A second gateway to the same buckets, for whoever wants to take one away."""
+    front = component(layout)
+    return replace(
+        gateway(Path(front.argv[0]), _BACK_DOOR, _buckets(layout), credentials(layout)), name=f"{front.name}-back-door"
+    )
 
 
 def gateway(program: Path, address: Address, buckets: Path, account: Credentials) -> Component:
@@ -76,3 +84,7 @@ def manifests() -> list[dict[str, object]]:
             "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": True}}],
         },
     ]
+
+
+def _buckets(layout: Layout) -> Path:
+    return layout.s3 / "buckets"

@@ -33,7 +33,7 @@ from e2e.support.rows import parquet
 _LOCAL = "MODELWRIGHT_KUBE_CONTEXT" not in os.environ
 # Only the local cluster's S3 server is ours to stop.
 collect_ignore = [] if _LOCAL else ["test_storage_outage.py"]
-_LOCAL_ONLY, _ALONE = "local_only", "alone"
+_LOCAL_ONLY, _ALONE, _LONG = "local_only", "alone", "long"
 
 _PREFIX = "e2e"
 _GANG = "e2e-gang"
@@ -60,7 +60,8 @@ class Data:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_failed] = set()
     config.addinivalue_line("markers", f"{_LOCAL_ONLY}: meets a Service by its address, not by a port-forward")
-    config.addinivalue_line("markers", f"{_ALONE}: takes away what others need, the operator or the store")
+    config.addinivalue_line("markers", f"{_ALONE}: takes away the operator, which all others need")
+    config.addinivalue_line("markers", f"{_LONG}: takes minutes, so it begins before others")
     if not hasattr(config, "workerinput"):
         # Processes that are started for a share of the files inherit it.
         config.stash[_folder] = tempfile.TemporaryDirectory(prefix="modelwright-scenarios-")
@@ -76,14 +77,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [] if _LOCAL else [item for item in items if item.get_closest_marker(_LOCAL_ONLY)]
+    left_out = [] if _LOCAL else [item for item in items if _has(item, _LOCAL_ONLY)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
     # The longest files first and those that wait for all others last: nobody is left with much in the end.
     sizes = Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.get_closest_marker(_ALONE) is not None, -sizes[item.path], str(item.path)))
+    items.sort(key=lambda item: (_has(item, _ALONE), not _has(item, _LONG), -sizes[item.path], str(item.path)))
     for item in items:
         item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
+
+
+def _has(item: pytest.Item | pytest.Module, marker: str) -> bool:
+    return item.get_closest_marker(marker) is not None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -114,7 +119,7 @@ def sharing() -> Sharing:
 @pytest.fixture(scope="module", autouse=True)
 def turn(request: pytest.FixtureRequest, sharing: Sharing) -> Iterator[None]:
     """The turn of a file."""
-    with sharing.turn(alone=request.node.get_closest_marker(_ALONE) is not None):
+    with sharing.turn(alone=_has(request.node, _ALONE)):
         yield
 
 

@@ -34,6 +34,12 @@ class Space(Resources):
         with Journal(installation.target.kubectl, name, violations) as journal:
             yield cls(installation, name, journal)
 
+    def job(self, name: str) -> Object:
+        """Return a TrainingJob as it is now."""
+        found = self.find("trainingjob", name)
+        assert found is not None, f"there is no TrainingJob {name}"
+        return found
+
     def children(self, owner: Object) -> list[str]:
         """Return what was made for an object: `Job/a-1x2y3-1`."""
         return self._children(f"{_CHILD_LABEL}={owner['metadata']['uid']}")

@@ -14,10 +14,10 @@ from e2e.support.models import Models
 from e2e.support.resources import Object, is_ready, reason
 
 # It changes what a node has, which is for those to do whose node it is.
-pytestmark = pytest.mark.local_only
+pytestmark = [pytest.mark.local_only, pytest.mark.long]
 
 _JOBS = "trainingjobs"
-_SECONDS = 30
+_SECONDS = 24
 """How long the job trains on two pods: through a restart of the gang, and the search for room before it."""
 _ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
 

@@ -8,7 +8,7 @@ from e2e.scenarios import specs
 from e2e.scenarios.slots import Slots
 from e2e.scenarios.space import Space
 from e2e.scenarios.waiting import eventually
-from e2e.support.resources import Object, condition, reason
+from e2e.support.resources import condition, reason
 
 # It changes what a node has, and the features of the cluster are its own.
 pytestmark = pytest.mark.local_only
@@ -35,15 +35,9 @@ def gangs(space: Space, seats: Slots) -> None:
     space.apply(*(specs.changed(job, workers={"resources": seats.one}) for job in jobs))
 
 
-def _job(space: Space, name: str) -> Object:
-    found = space.find("trainingjob", name)
-    assert found is not None
-    return found
-
-
 def _seated(space: Space, name: str) -> int:
     """Return how many pods of a gang have a node."""
-    return sum("nodeName" in pod["spec"] for pod in space.pods(_job(space, name)))
+    return sum("nodeName" in pod["spec"] for pod in space.pods(space.job(name)))
 
 
 def test_a_gang_that_does_not_fit_holds_nothing_and_says_what_all_of_it_needs(space: Space) -> None:
@@ -55,7 +49,7 @@ def test_a_gang_that_does_not_fit_holds_nothing_and_says_what_all_of_it_needs(sp
         assert len(space.pods(job)) == 2
         assert _seated(space, name) == 0, "the seat that there is stays free"
     for name in _GANGS:
-        (group,) = space.list("podgroups", f"modelwright.dev/owner-uid={_job(space, name)['metadata']['uid']}")
+        (group,) = space.list("podgroups", f"modelwright.dev/owner-uid={space.job(name)['metadata']['uid']}")
         assert group["spec"]["schedulingPolicy"] == {"gang": {"minCount": 2}}
         (scheduled,) = group["status"]["conditions"]
         assert (scheduled["type"], scheduled["status"], scheduled["reason"]) == (
@@ -72,7 +66,7 @@ def test_with_room_for_one_and_a_half_one_gang_trains_and_the_other_holds_nothin
     (second,) = [name for name in _GANGS if name != first]
     space.journal.wait(_JOBS, first, lambda job: reason(job) == "Training", timeout=60)
     assert _seated(space, second) == 0, "the third seat stays free"
-    assert reason(_job(space, second)) == "Unschedulable"
+    assert reason(space.job(second)) == "Unschedulable"
     for name in (first, second):
         space.journal.wait(_JOBS, name, lambda job: reason(job) == "Succeeded", timeout=120)
 

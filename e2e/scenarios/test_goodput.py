@@ -38,14 +38,14 @@ def _assert_whole(job: Object) -> None:
 @pytest.fixture(scope="module")
 def killed(space: Space, data: Data, pace: Pace) -> Object:
     """A job without a checkpoint, of which a worker process is killed on the way."""
-    job = specs.network("killed", data.winter, "killed", replicas=2, steps=pace.steps(_SECONDS))
+    job = specs.network("killed", data.winter, "killed", replicas=1, steps=pace.steps(_SECONDS))
     space.apply(specs.changed(job, checkpoint={"everySeconds": 3600}, failurePolicy={"backoffSeconds": 5}))
 
     def well_on(job: Object) -> bool:
         progress = job.get("status", {}).get("progress", {})
         return bool(progress.get("step", 0) > progress.get("totalSteps", 0) / 3)
 
-    _, worker = space.gang(space.journal.wait(_JOBS, "killed", well_on, timeout=120))
+    (worker,) = space.gang(space.journal.wait(_JOBS, "killed", well_on, timeout=120))
     space.kubectl.run("exec", worker, f"--namespace={space.namespace}", "--", "python", "-c", _KILL_WORKER)
     return space.journal.wait(_JOBS, "killed", is_ready, timeout=180)
 

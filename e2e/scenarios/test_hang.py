@@ -6,10 +6,13 @@ from e2e.scenarios import specs
 from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
+from e2e.scenarios.stages import saved
 from e2e.scenarios.waiting import eventually
 from e2e.scenarios.workers import signal_worker
 from e2e.support.models import Models
-from e2e.support.resources import Object, is_ready, reason
+from e2e.support.resources import Object, is_ready
+
+pytestmark = pytest.mark.long
 
 _JOBS, _NAME = "trainingjobs", "stopped"
 _TRAINING_SECONDS = 7
@@ -17,28 +20,24 @@ _TRAINING_SECONDS = 7
 _TIMEOUT_SECONDS = 15
 
 
-def _saved(job: Object) -> bool:
-    return reason(job) == "Training" and job["status"].get("checkpoint", {}).get("step", 0) > 0
-
-
 @pytest.fixture(scope="module")
 def stopped(space: Space, data: Data, pace: Pace) -> tuple[Object, Object]:
     """A job of which a process in pod 1 was stopped: when it had saved, and when it was done."""
     job = specs.network(_NAME, data.winter, _NAME, replicas=2, steps=pace.steps(_TRAINING_SECONDS))
     space.apply(specs.changed(job, hang={"timeoutSeconds": _TIMEOUT_SECONDS}))
-    saved = space.journal.wait(_JOBS, _NAME, _saved, timeout=120)
-    _, worker = space.gang(saved)
+    before = space.journal.wait(_JOBS, _NAME, saved, timeout=120)
+    _, worker = space.gang(before)
     signal_worker(space, worker, "SIGSTOP")
-    return saved, space.journal.wait(_JOBS, _NAME, is_ready, timeout=240)
+    return before, space.journal.wait(_JOBS, _NAME, is_ready, timeout=240)
 
 
 def test_a_gang_that_stands_still_starts_again_from_its_checkpoint(
     stopped: tuple[Object, Object], models: Models
 ) -> None:
-    saved, done = stopped
+    before, done = stopped
     hung, completed = done["status"]["attempts"]
     assert (hung["reason"], hung["failureClass"], completed["reason"]) == ("Hang", "Hang", "Completed")
-    assert completed["resumedFromStep"] >= saved["status"]["checkpoint"]["step"]
+    assert completed["resumedFromStep"] >= before["status"]["checkpoint"]["step"]
     assert done["status"]["failures"] == [{"failureClass": "Hang", "count": 1}]
     assert models.versions(_NAME) == [1]
 

@@ -8,7 +8,6 @@ from e2e.scenarios.waiting import eventually
 from e2e.support.resources import Object, condition, reason
 
 _JOBS = "trainingjobs"
-_GANGS = ("first", "low", "high")
 _FITS_ONCE = {"resources": {"requests": {"cpu": "60m"}}}
 _TOO_MUCH = {"resources": {"requests": {"cpu": "150m"}}}
 
@@ -24,22 +23,12 @@ def waiting(space: Space) -> None:
     space.apply(specs.changed(specs.command("huge", "pass", replicas=2), workers=_TOO_MUCH))
 
 
-def _is_too_large(job: Object) -> bool:
-    return reason(job) == "QuotaTooSmall"
-
-
-def _job(space: Space, name: str) -> Object:
-    found = space.find("trainingjob", name)
-    assert found is not None
-    return found
-
-
 def _pods(space: Space, name: str) -> list[Object]:
-    return space.pods(_job(space, name))
+    return space.pods(space.job(name))
 
 
 def _begun(space: Space, name: str) -> str:
-    return str(_job(space, name)["status"]["startTime"])
+    return str(space.job(name)["status"]["startTime"])
 
 
 def test_who_waits_has_no_pods_and_says_what_for(space: Space) -> None:

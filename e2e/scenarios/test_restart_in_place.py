@@ -4,6 +4,7 @@ from e2e.scenarios import specs
 from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
+from e2e.scenarios.stages import saved
 from e2e.scenarios.workers import signal_worker
 from e2e.support.models import Models
 from e2e.support.resources import Object, is_ready
@@ -13,10 +14,6 @@ _SECONDS = 10
 """How long a job trains: time for a checkpoint, for the kill, and as much to spare."""
 
 
-def _saved(job: Object) -> bool:
-    return bool(job.get("status", {}).get("checkpoint", {}).get("step", 0) > 0)
-
-
 def _identities(space: Space, job: Object) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in space.pods(job)}
 
@@ -24,9 +21,9 @@ def _identities(space: Space, job: Object) -> dict[str, str]:
 def test_a_killed_process_costs_no_attempt_and_no_pod(space: Space, data: Data, models: Models, pace: Pace) -> None:
     name = "in-place"
     space.apply(specs.network(name, data.winter, name, replicas=2, steps=pace.steps(_SECONDS)))
-    saved = space.journal.wait(_JOBS, name, _saved, timeout=120)
-    pods = _identities(space, saved)
-    signal_worker(space, space.gang(saved)[0], "SIGKILL")
+    before = space.journal.wait(_JOBS, name, saved, timeout=120)
+    pods = _identities(space, before)
+    signal_worker(space, space.gang(before)[0], "SIGKILL")
 
     done = space.journal.wait(_JOBS, name, is_ready, timeout=180)
     (attempt,) = done["status"]["attempts"]

@@ -22,7 +22,7 @@ from modelwright.runtime.train import torchrun
 _LEAVE_SECONDS = 30
 _LOOP = ("sh", "-c", 'until "$@"; do sleep 1; done', "sh")
 _MESSAGE_FILE = "TEST_TERMINATION_MESSAGE_FILE"
-_AGENT = "from e2e.support.agents import launch; launch()"
+_AGENT = "import sys; from e2e.support.agents import launch; launch(sys.argv[1:])"
 _PLAIN = "from e2e.support.agents import work; work()"
 
 
@@ -32,10 +32,10 @@ def work() -> None:
     torchrun.work()
 
 
-def launch(arguments: Sequence[str] | None = None) -> None:
+def launch(arguments: Sequence[str]) -> None:
     """Be the agent of a pod."""
     setattr(failure, "TERMINATION_MESSAGE_FILE", os.environ[_MESSAGE_FILE])  # noqa: B010 (imported there, not defined)
-    torchrun.launch(sys.argv[1:] if arguments is None else arguments, work)
+    torchrun.launch(arguments, work)
 
 
 class Agent(Protocol):

@@ -9,6 +9,7 @@ from modelwright.plan.observed import OWNER_UID_LABEL
 from tests.simulation.chaos import Deed, Undo
 from tests.simulation.nodes import Kueue
 from tests.simulation.operator import Planner
+from tests.simulation.profile import THOROUGH
 from tests.simulation.trainer import FAILURES, Trainer
 from tests.simulation.world import World
 
@@ -140,6 +141,8 @@ SPENDING = frozenset(
 )
 """Each costs a restart at most."""
 FINAL = "pod fails: final"
+_FATES = ("conflict", "error", "timeout")
+"""Of a write that fails."""
 _IMAGE_MISSING = {
     "containerStatuses": [
         {"name": "worker", "image": "runtime:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
@@ -178,13 +181,17 @@ def assert_no_crash_changes_anything(play: Play) -> None:
         crashed.world.assert_steady()
 
 
-def assert_every_failed_write_is_made_good(play: Play, fate: str) -> None:
-    """Let every write of a scenario fail, each in a run of its own."""
+def assert_every_failed_write_is_made_good(play: Play, turn: int = 0) -> None:
+    """Let every write of a scenario fail, each in a run of its own; the thorough way in every manner.
+
+    Else the manners take turns: scenarios with another `turn` let the same write fail in another one.
+    """
     calm = play()
     for number in range(len(calm.world.writes)):
-        hurt = play(fates=(*["ok"] * number, fate))
-        assert hurt.end_state() == calm.end_state(), f"write {number + 1}, {calm.world.writes[number]}"
-        hurt.world.assert_steady()
+        for fate in _FATES if THOROUGH else [_FATES[(number + turn) % len(_FATES)]]:
+            hurt = play(fates=(*["ok"] * number, fate))
+            assert hurt.end_state() == calm.end_state(), f"{fate} at write {number + 1}, {calm.world.writes[number]}"
+            hurt.world.assert_steady()
 
 
 def _timeless(value: Any) -> Any:

@@ -4,11 +4,11 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
-_THOROUGH = os.environ.get("MODELWRIGHT_HYPOTHESIS", "modest") == "thorough"
-TIMEOUT = 7200 if _THOROUGH else 300
+THOROUGH = os.environ.get("MODELWRIGHT_HYPOTHESIS", "modest") == "thorough"
+TIMEOUT = 7200 if THOROUGH else 300
 """Seconds for one test."""
 PROFILE = settings(
-    max_examples=5000 if _THOROUGH else 100,
+    max_examples=5000 if THOROUGH else 100,
     deadline=None,
     # Not Phase.explain: it traces every line.
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),

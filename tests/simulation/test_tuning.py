@@ -252,4 +252,4 @@ def test_a_crash_after_any_write_changes_nothing(name: str) -> None:
 
 # Fewer than crashes: a process that goes on has it easier than a new one, and the mixes have their share of them.
 def test_a_write_that_fails_is_made_good() -> None:
-    assert_every_failed_write_is_made_good(partial(play, "lost node"), "error")
+    assert_every_failed_write_is_made_good(partial(play, "lost node"))

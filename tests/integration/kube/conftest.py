@@ -62,7 +62,8 @@ def await_true(condition: Callable[[], Any], seconds: float = _SECONDS) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.1)
+        # Most conditions start a kubectl, which takes the CPU that others wait for.
+        time.sleep(0.5)
     return found
 
 

@@ -1,0 +1,18 @@
+"""How far a TrainingJob is, by its status."""
+
+from e2e.support.resources import Object, condition, reason
+
+
+def under_way(job: Object) -> bool:
+    """Tell whether it trains, and has told of a step."""
+    return reason(job) == "Training" and job["status"].get("progress", {}).get("step", 0) > 0
+
+
+def saved(job: Object) -> bool:
+    """Tell whether it trains, and has a checkpoint."""
+    return reason(job) == "Training" and job["status"].get("checkpoint", {}).get("step", 0) > 0
+
+
+def ended(job: Object) -> bool:
+    """Tell whether it has succeeded or failed."""
+    return condition(job, "Succeeded").get("status") in ("True", "False")
