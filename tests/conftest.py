@@ -1,14 +1,25 @@
 """What holds for every test."""
 
+import gc
 from collections import Counter
 from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Until all tests are imported, torch and Ray with them: the collector would look at that again and again, and find no
+# garbage.
+gc.disable()
+
 # Whether a property holds does not depend on how busy the machine is.
 settings.register_profile("modelwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("modelwright")
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector work, on what the tests themselves leave behind."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

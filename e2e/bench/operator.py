@@ -13,23 +13,38 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster import ports
+from e2e.support.programs import Running
 
 _ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("-m", "modelwright.kube")
+Start = Callable[[Mapping[str, str], Path], Running]
 _START_SECONDS = 60.0
 _WRITES = ("apply", "patch", "delete")
+
+
+def as_program(env: Mapping[str, str], log: Path) -> Running:
+    """Start the operator as its pod does; it goes when the thread that started it goes."""
+    command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, *PROGRAM]
+    with log.open("ab") as file:
+        return subprocess.Popen(command, env=env, stdout=file, stderr=file, cwd=_ROOT)
 
 
 class Operator:
     """One replica on loopback."""
 
     def __init__(
-        self, kubeconfig: Path, log: Path, name: str = "operator-0", environment: Mapping[str, str] | None = None
+        self,
+        kubeconfig: Path,
+        log: Path,
+        name: str = "operator-0",
+        environment: Mapping[str, str] | None = None,
+        begin: Start = as_program,
     ) -> None:
         self.log = log
+        self._begin = begin
         self.port = ports.free(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         # A pod has no other variables of ours; a developer's shell may.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MODELWRIGHT_")}
         self._environment = {
@@ -53,10 +68,8 @@ class Operator:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the process; it goes when the thread that started it goes."""
-        command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, *PROGRAM]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, cwd=_ROOT)
+        """Start the process."""
+        self._process = self._begin(self._environment, self.log)
 
     def await_leading(self, seconds: float = _START_SECONDS) -> None:
         """Return once it has seen the whole cluster and reconciles. Raises TimeoutError."""
@@ -85,7 +98,7 @@ class Operator:
     def kill(self) -> None:
         """End the process in whatever state it is."""
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+            self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
     def pause(self) -> None:

@@ -17,7 +17,7 @@ from e2e.support.resources import Object, is_ready, reason
 pytestmark = [pytest.mark.local_only, pytest.mark.long]
 
 _JOBS = "trainingjobs"
-_SECONDS = 24
+_SECONDS = 20
 """How long the job trains on two pods: through a restart of the gang, and the search for room before it."""
 _ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Protocol
 
 from e2e.cluster import ports
+from e2e.support.programs import Running
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, Failure, Run, TrainingReport
 from modelwright.runtime import failure
 from modelwright.runtime.train import torchrun
@@ -38,32 +38,15 @@ def launch(arguments: Sequence[str]) -> None:
     torchrun.launch(arguments, work)
 
 
-class Agent(Protocol):
-    """A process, in the words of `subprocess.Popen`."""
-
-    @property
-    def pid(self) -> int:
-        """The id of the process."""
-
-    def poll(self) -> int | None:
-        """Return the exit code, or None while it runs."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code, once there is one."""
-
-    def send_signal(self, sig: int) -> None:
-        """Send a signal."""
+Start = Callable[[Sequence[str], Mapping[str, str], Path], Running]
 
 
-Start = Callable[[Sequence[str], Mapping[str, str], Path], Agent]
-
-
-def as_program(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Agent:
+def as_program(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Running:
     """Start an agent as a pod does."""
     return _started([sys.executable, "-c", _AGENT, *arguments], env, log)
 
 
-def _started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Agent:
+def _started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Running:
     with log.open("wb") as file:
         return subprocess.Popen(command, env=env, stdout=file, stderr=file)
 
@@ -73,7 +56,7 @@ class LocalGang:
     """The agents of a gang in the order of their pods, and what rank 0 has told, with the monotonic time of each."""
 
     folder: Path
-    agents: list[Agent] = field(default_factory=list)
+    agents: list[Running] = field(default_factory=list)
     reports: list[tuple[float, TrainingReport]] = field(default_factory=list)
 
     def workers(self) -> dict[int, int]:

@@ -1,16 +1,21 @@
 """The operator as a process of its own, against a real API server."""
 
 import itertools
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kubernetes.aio.config import kube_config
 
 from e2e.bench.operator import Operator
 from e2e.support.journal import Journal
+from e2e.support.programs import Running
+from modelwright.kube.__main__ import main
+from tests.integration import forked
 from tests.integration.plane import Plane
 from tests.simulation.kstatus import violations
 
@@ -45,7 +50,7 @@ def start_operator(plane: Plane, namespace: str, tmp_path: Path) -> Iterator[Sta
             "MODELWRIGHT_POD_NAMESPACE": namespace,
             **{f"MODELWRIGHT_{key.upper()}": value for key, value in variables.items()},
         }
-        operator = Operator(plane.kubeconfig, tmp_path / f"{name}.log", name, environment)
+        operator = Operator(plane.kubeconfig, tmp_path / f"{name}.log", name, environment, _fork)
         started.append(operator)
         operator.start()
         if lead:
@@ -55,6 +60,16 @@ def start_operator(plane: Plane, namespace: str, tmp_path: Path) -> Iterator[Sta
     yield start
     for operator in started:
         operator.kill()
+
+
+def _fork(env: Mapping[str, str], log: Path) -> Running:
+    return forked.start(_operate, env, log)
+
+
+def _operate() -> int:
+    # Where the client looks was decided when it was imported, before it was known for which test.
+    setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", os.environ["KUBECONFIG"])  # noqa: B010 (no constant, then)
+    return main()
 
 
 def await_true(condition: Callable[[], Any], seconds: float = _SECONDS) -> Any:

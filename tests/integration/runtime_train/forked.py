@@ -1,9 +1,6 @@
-"""Processes of a gang on this machine, forked from one that has imported torch: alone each of them takes seconds."""
+"""Processes of a gang on this machine."""
 
-import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
@@ -13,11 +10,10 @@ from typing import Any
 
 from e2e.cluster import ports
 from e2e.support import agents
-from modelwright.runtime.train import torchrun
+from e2e.support.programs import Running
+from tests.integration import forked
 
 _SECONDS = 120
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([*torchrun.NEEDED, "modelwright.runtime.train.agent", "e2e.support.agents"])
 
 
 def start(work: Callable[..., None], size: int, *arguments: Any) -> list[BaseProcess]:
@@ -26,48 +22,15 @@ def start(work: Callable[..., None], size: int, *arguments: Any) -> list[BasePro
     place = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes: list[BaseProcess] = []
     for rank in range(size):
-        process = _context.Process(target=_enter, args=({**place, "RANK": str(rank)}, work, arguments))
+        process = forked.context.Process(target=_enter, args=({**place, "RANK": str(rank)}, work, arguments))
         process.start()
         processes.append(process)
     return processes
 
 
-def agent(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> agents.Agent:
+def agent(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Running:
     """Start an agent of torchrun's arguments; a `Start` of `local_gang`."""
-    process = _context.Process(target=_launch, args=(list(arguments), dict(env), log))
-    process.start()
-    return _Agent(process)
-
-
-class _Agent:
-    def __init__(self, process: BaseProcess) -> None:
-        self._process = process
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("agent", timeout or 0)
-        return self._process.exitcode
-
-    def send_signal(self, sig: int) -> None:
-        os.kill(self.pid, sig)
-
-
-def _launch(arguments: list[str], env: dict[str, str], log: Path) -> None:
-    os.environ.clear()
-    os.environ.update(env)
-    with log.open("wb") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
-    agents.launch(arguments)
+    return forked.start(agents.launch, env, log, list(arguments))
 
 
 def end(processes: list[BaseProcess]) -> None:
@@ -79,7 +42,7 @@ def end(processes: list[BaseProcess]) -> None:
 
 def answers(work: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
     """Return what `work(*arguments)` returns in each process, by rank; what one of them raises ends all."""
-    ours, theirs = _context.Pipe(duplex=False)
+    ours, theirs = forked.context.Pipe(duplex=False)
     processes = start(_answer, size, theirs, work, arguments)
     deadline, found = time.monotonic() + _SECONDS, dict[str, Any]()
     try:
