@@ -52,6 +52,8 @@ _NAMES = (
     "kube-proxy",
     "kubelet",
 )
+# The API server would wait for its watchers, whom nobody asks any more.
+_GRACE_SECONDS = 3
 # How often a component may leave a question without an answer.
 _PATIENCE = 3
 
@@ -108,7 +110,7 @@ def _down(layout: Layout, *, purge: bool) -> None:
     for name in (*others, *reversed(_NAMES)):
         if name == "containerd":
             _remove_containers(layout)
-        if processes.stop(name):
+        if processes.stop(name, _GRACE_SECONDS):
             progress.say(f"stopped {name}")
     cleanup.kube_proxy_rules(layout)
     network.remove()

@@ -80,9 +80,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [] if _LOCAL else [item for item in items if _has(item, _LOCAL_ONLY)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-    # The longest files first and those that wait for all others last: nobody is left with much in the end.
+    # Those that wait for all others last. First who needs nothing that is made before it, while that is made; then the
+    # longest: nobody is left with much in the end.
     sizes = Counter(item.path for item in items)
-    items.sort(key=lambda item: (_has(item, _ALONE), not _has(item, _LONG), -sizes[item.path], str(item.path)))
+    waiting = {item.path for item in items if "gang" in getattr(item, "fixturenames", ())}
+    items.sort(
+        key=lambda item: (
+            _has(item, _ALONE),
+            item.path in waiting,
+            not _has(item, _LONG),
+            -sizes[item.path],
+            str(item.path),
+        )
+    )
     for item in items:
         item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
 

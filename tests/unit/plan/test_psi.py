@@ -5,7 +5,7 @@ from statistics import NormalDist
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2
+from scipy.special import chdtrc, chdtri
 
 from modelwright.plan import chi_square, psi
 
@@ -21,12 +21,12 @@ PAIRS = st.integers(2, 30).flatmap(
 @pytest.mark.parametrize("degrees", [1, 2, 3, 9, 10, 31, 64, 200, 2000])
 @pytest.mark.parametrize("alpha", [0.4, 0.05, 0.01, 1e-3, 5e-6, 1e-12])
 def test_the_critical_value_is_that_of_scipy(degrees: int, alpha: float) -> None:
-    assert chi_square.critical(degrees, alpha) == pytest.approx(chi2.isf(alpha, degrees), rel=1e-9)
+    assert chi_square.critical(degrees, alpha) == pytest.approx(chdtri(degrees, alpha), rel=1e-9)
 
 
 @given(degrees=st.integers(1, 500), x=st.floats(0.001, 2000))
 def test_the_tail_is_that_of_scipy(degrees: int, x: float) -> None:
-    assert chi_square.tail(x, degrees) == pytest.approx(chi2.sf(x, degrees), rel=1e-8, abs=1e-13)
+    assert chi_square.tail(x, degrees) == pytest.approx(chdtrc(degrees, x), rel=1e-8, abs=1e-13)
 
 
 def test_a_variable_that_is_never_negative_exceeds_zero_for_certain() -> None:
@@ -141,7 +141,7 @@ def test_a_larger_sample_and_fewer_columns_lower_the_critical_value() -> None:
     assert large is not None
     assert many is not None
     assert large.critical < many.critical < small.critical
-    assert large.critical == pytest.approx(chi2.isf(0.01, 9) * (1 / 10_000 + 1 / 1000))
+    assert large.critical == pytest.approx(chdtri(9, 0.01) * (1 / 10_000 + 1 / 1000))
 
 
 def test_counts_of_replicas_add_up_bin_by_bin() -> None:
