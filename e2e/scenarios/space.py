@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from e2e.scenarios.waiting import eventually
 from e2e.support.install import Installation
 from e2e.support.journal import PLURALS, Journal
 from e2e.support.resources import Object, Resources
@@ -75,6 +76,13 @@ class Space(Resources):
         """Return type, reason and message of the events about an object of ours."""
         found = [entry for entry in self.list("events") if entry["involvedObject"]["name"] == name]
         return [(entry["type"], entry["reason"], entry["message"]) for entry in found]
+
+    def await_event(self, name: str, severity: str, reason: str) -> None:
+        """Return when there is such an event about an object of ours: it is posted after the status is written."""
+        wanted = (severity, reason)
+        eventually(
+            lambda: wanted in [entry[:2] for entry in self.events(name)], f"no event {reason} about {name}", timeout=30
+        )
 
     def printed(self, kind: str, name: str) -> dict[str, str]:
         """Return what `kubectl get` prints of an object, by column."""

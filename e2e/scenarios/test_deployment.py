@@ -99,7 +99,7 @@ def test_an_alias_moves_without_a_lost_request(space: Space, models: Models, bas
     assert steady.failures == []
     assert steady.versions[0] == "1"
     assert set(steady.versions[-20:]) == {"2"}
-    assert ("Normal", "Switched") in [entry[:2] for entry in space.events(_NAME)]
+    space.await_event(_NAME, "Normal", "Switched")
 
 
 @_OUTLIVES_A_SERVER

@@ -107,7 +107,7 @@ def test_summer_flights_are_drift_to_a_winter_model(space: Space, data: Data) ->
     )
     moved = [entry["column"] for entry in told["status"]["drift"]["columns"] if entry["drifted"]]
     assert "temp" in moved
-    assert ("Warning", "DriftDetected") in [entry[:2] for entry in space.events(_NAME)]
+    space.await_event(_NAME, "Warning", "DriftDetected")
 
 
 def test_a_retraining_is_followed_to_its_outcome_and_another_has_to_wait(

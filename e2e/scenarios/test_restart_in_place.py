@@ -32,7 +32,7 @@ def test_a_killed_process_costs_no_attempt_and_no_pod(space: Space, data: Data, 
     assert done["status"]["restarts"] == 0
     assert not done["status"].get("failures")
     assert _identities(space, done) == pods
-    assert ("Warning", "ProcessRestarted") in [entry[:2] for entry in space.events(name)]
+    space.await_event(name, "Warning", "ProcessRestarted")
     assert "Restarting" not in space.journal.reasons(_JOBS, name)
     for worker in space.gang(done):
         assert "resumed from the checkpoint of step" in space.log(worker)

@@ -65,7 +65,7 @@ def test_a_job_is_followed_with_kubectl_alone(gang: Space, champion: Object) -> 
     assert len({step for step in steps if step}) > 1, "progress was not seen while it ran"
     printed = gang.printed("tj", "flights")
     assert (printed["STATUS"], printed["MODEL"], printed["VERSION"]) == ("Succeeded", specs.MODEL, "1")
-    assert ("Normal", "Succeeded") in [entry[:2] for entry in gang.events("flights")]
+    gang.await_event("flights", "Normal", "Succeeded")
     assert {pod["status"]["phase"] for pod in gang.pods(champion)} == {"Succeeded"}
 
 

@@ -78,7 +78,7 @@ def test_what_another_attempt_cannot_cure_fails_at_once(
     assert said in condition(job, "Ready")["message"]
     assert condition(job, "Stalled")["status"] == "True"
     assert [entry["number"] for entry in job["status"]["attempts"]] == [1]
-    assert ("Warning", why) in [entry[:2] for entry in space.events(name)]
+    space.await_event(name, "Warning", why)
     assert models.versions(name) == []
 
 
