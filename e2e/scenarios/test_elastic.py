@@ -9,15 +9,16 @@ from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.slots import Slots
 from e2e.scenarios.space import Space
+from e2e.scenarios.stages import saved
 from e2e.scenarios.waiting import eventually
 from e2e.support.models import Models
-from e2e.support.resources import Object, is_ready, reason
+from e2e.support.resources import Object, is_ready
 
 # It changes what a node has, which is for those to do whose node it is.
 pytestmark = [pytest.mark.local_only, pytest.mark.long]
 
 _JOBS = "trainingjobs"
-_SECONDS = 20
+_SECONDS = 25
 """How long the job trains on two pods: through a restart of the gang, and the search for room before it."""
 _ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
 
@@ -36,9 +37,8 @@ def _elastic(name: str, data: Data, pace: Pace, slots: Slots) -> Object:
 
 
 def _trains_on(workers: int, job: Object) -> bool:
-    status = job.get("status", {})
-    saved = status.get("checkpoint", {}).get("step", 0) > 0
-    return reason(job) == "Training" and status["workers"] == workers and saved
+    """Tell whether its newest attempt has so many workers and has told of a step, and a checkpoint is there."""
+    return saved(job) and job["status"]["workers"] == workers and job["status"]["attempts"][-1].get("lastStep", 0) > 0
 
 
 def _sizes(*attempts: Object) -> list[tuple[int, str]]:

@@ -62,7 +62,7 @@ class Look:
     """How many workers are wished for."""
     room: Room
     may_grow: bool
-    """It trains, and what it has learnt is kept."""
+    """It has made a step, and what it learns is kept: one that was ended while it starts would never come to train."""
     eta_seconds: float | None
     """How long it has to train yet, where that is known."""
     now: datetime

@@ -75,6 +75,11 @@ def with_report(status: TrainingJobStatus, report: object, number: int) -> Train
     )
 
 
+def has_stepped(status: TrainingJobStatus, number: int) -> bool:
+    """Tell whether an attempt has told of a step that it made."""
+    return any(entry.number == number and entry.last_step is not None for entry in status.attempts)
+
+
 def _before(entries: Iterable[Attempt], number: int) -> int | None:
     """Return the attempt whose work another one goes on with: one that only looked for room has done none."""
     worked = [entry.number for entry in entries if entry.reason != Cause.SHRUNK or entry.last_step is not None]

@@ -67,8 +67,10 @@ def test_a_gang_shrinks_and_grows_and_keeps_its_place_in_a_quota(
 
     let_run(plane, namespace, "modelwright.dev/attempt=2")
     scope = (f"--namespace={namespace}", "--subresource=status", "--type=merge")
-    told = json.dumps({"status": {"checkpoint": CHECKPOINT}})
     await_true(lambda: ready_reason(plane.get(namespace, "trainingjob", "a")) == "Training")
+    *before, last = status(plane, namespace)["attempts"]
+    stepped = [*before, {**last, "lastStep": CHECKPOINT["step"]}]
+    told = json.dumps({"status": {"checkpoint": CHECKPOINT, "attempts": stepped}})
     plane.kubectl.run("patch", "trainingjob", "a", *scope, f"--patch={told}")
     let_run(plane, namespace, "modelwright.dev/placeholder=2")
     await_true(lambda: ends(plane, namespace) == [(2, "Shrunk"), (1, "Grown"), (2, None)])

@@ -233,6 +233,21 @@ def test_nobody_stops_a_gang_that_would_begin_anew() -> None:
     sim.until(lambda: trains(sim, 3))
 
 
+def test_nobody_stops_a_gang_that_has_made_no_step_yet() -> None:
+    sim = Elastic()
+    sim.until(lambda: "checkpoint" in sim.status)
+    sim.trainer.reports_lost = True
+    sim.lose_room()
+    sim.until(lambda: trains(sim, 3))
+    sim.nodes.slots = 3
+    sim.world.run(2 * PAUSE)
+    assert trains(sim, 3), "a gang that takes longer to start than the pause would never come to train"
+    assert sim.placeholders == []
+    sim.trainer.reports_lost = False
+    sim.until(lambda: trains(sim, 4))
+    assert [reason for _, reason in sim.sizes][1:] == ["Shrunk", "Grown", None]
+
+
 def test_nothing_grows_when_little_is_left_to_do() -> None:
     sim = Elastic(slots=1)
     sim.trainer.total, sim.trainer.pause, sim.trainer.tells_eta = 2 * PAUSE - 5, 1, True
