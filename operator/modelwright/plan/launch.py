@@ -18,6 +18,8 @@ _BEFORE = 60
 
 _HEARD = "1 2 3 4 5 6 7 8"
 """Seconds, counted; Ray Train looks at its workers every two."""
+_HEADLESS = 5
+"""Seconds that those who save have when the head is gone. Most cannot: they wait for a peer that went with it."""
 
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
 _TORCH = f"""\
@@ -37,7 +39,7 @@ _NAMES = f"--names={PATIENCE - _BEFORE}"
 # The head's daemons outlive `ray start`; the driver takes its place as the process that decides how the pod ends.
 # A signal reaches this shell alone, and no process of Ray's that trains: it runs in a thread there. So where one says
 # that it saves when asked, it is asked by a file; only when it has left, and the driver has had the time to hear of
-# that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is waited for.
+# that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is waited for long.
 LEAVING = f"""\
 export RAY_worker_register_timeout_seconds={PATIENCE}
 export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-/dev/shm/modelwright-stop}}"
@@ -50,7 +52,12 @@ leave() {{
   saving || {{ kill -TERM "$child"; return; }}
   : > "${STOP_VARIABLE}/{STOP_ASKED}"
   (
-    while saving; do sleep 1; done
+    gone=0
+    while saving; do
+      sleep 1
+      if reached; then gone=0; else gone=$((gone + 1)); fi
+      [ "$gone" -lt {_HEADLESS} ] || break
+    done
     for _ in {_HEARD}; do reached || break; sleep 1; done
     kill -TERM "$child" 2>/dev/null
   ) &

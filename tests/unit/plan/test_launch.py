@@ -69,10 +69,7 @@ def pod(tmp_path: Path, index: int, heard: str = "1 2") -> Iterator["subprocess.
         "JOB_COMPLETION_INDEX": str(index),
         "MODELWRIGHT_STOP": str(tmp_path / "stop"),
     }
-    argv = [
-        part.replace(_HEARD, heard).replace("while saving; do sleep 1;", "while saving; do sleep 0.1;")
-        for part in COMMAND
-    ]
+    argv = [part.replace(_HEARD, heard).replace("  sleep 1\n", "  sleep 0.1\n") for part in COMMAND]
     with subprocess.Popen(argv, env=env, cwd=tmp_path, start_new_session=True) as process:
         try:
             soon(lambda: "ready" in (tmp_path / "ran").read_text())
@@ -114,6 +111,17 @@ def test_a_pod_whose_head_is_gone_does_not_wait_for_it_to_hear(tmp_path: Path) -
         process.send_signal(signal.SIGTERM)
         soon((tmp_path / "stop/asked").exists)
         mark.unlink()
+        assert process.wait(10) == 7
+
+
+def test_a_pod_whose_head_is_gone_does_not_wait_for_ever_for_those_who_cannot_save_without_it(tmp_path: Path) -> None:
+    with pod(tmp_path, 1) as process:
+        (tmp_path / "stop" / str(os.getpid())).touch()
+        process.send_signal(signal.SIGTERM)
+        soon((tmp_path / "stop/asked").exists)
+        time.sleep(2)
+        assert process.poll() is None, "they save"
+        (tmp_path / "gone").touch()
         assert process.wait(10) == 7
 
 
