@@ -40,8 +40,10 @@ _NAMES = f"--names={PATIENCE - _BEFORE}"
 # A signal reaches this shell alone, and no process of Ray's that trains: it runs in a thread there. So where one says
 # that it saves when asked, it is asked by a file; only when it has left, and the driver has had the time to hear of
 # that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is waited for long.
+# Then there is nothing left for which Ray would have to keep the node for 30 s, as it does for requests to Ray Serve.
 LEAVING = f"""\
 export RAY_worker_register_timeout_seconds={PATIENCE}
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="${{RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S:-0}}"
 export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-/dev/shm/modelwright-stop}}"
 rm -rf "${STOP_VARIABLE}"; mkdir -p "${STOP_VARIABLE}"
 saving() {{

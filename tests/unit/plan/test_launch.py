@@ -45,7 +45,12 @@ def test_ray_gets_a_second_chance_to_start_and_the_driver_never_runs_without_it(
     assert (tmp_path / "ran").read_text().splitlines() == ran
 
 
-STUBBORN = "#!/bin/sh\necho ready >> ran\ntrap 'echo told >> ran; exit 7' TERM\nwhile :; do sleep 0.05; done\n"
+STUBBORN = """\
+#!/bin/sh
+echo ready $RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S >> ran
+trap 'echo told >> ran; exit 7' TERM
+while :; do sleep 0.05; done
+"""
 
 
 def soon(happens: Callable[[], bool]) -> None:
@@ -56,7 +61,7 @@ def soon(happens: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def pod(tmp_path: Path, index: int, heard: str = "1 2") -> Iterator["subprocess.Popen[bytes]"]:
+def pod(tmp_path: Path, index: int, heard: str = "1 2", **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the command of a pod whose driver, or `ray start --block`, waits to be told to go and ends with 7 then."""
     (tmp_path / "driver").write_text(STUBBORN)
     (tmp_path / "ray").write_text(STUBBORN if index else "#!/bin/sh\n")
@@ -68,6 +73,7 @@ def pod(tmp_path: Path, index: int, heard: str = "1 2") -> Iterator["subprocess.
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "JOB_COMPLETION_INDEX": str(index),
         "MODELWRIGHT_STOP": str(tmp_path / "stop"),
+        **variables,
     }
     argv = [part.replace(_HEARD, heard).replace("  sleep 1\n", "  sleep 0.1\n") for part in COMMAND]
     with subprocess.Popen(argv, env=env, cwd=tmp_path, start_new_session=True) as process:
@@ -123,6 +129,16 @@ def test_a_pod_whose_head_is_gone_does_not_wait_for_ever_for_those_who_cannot_sa
         assert process.poll() is None, "they save"
         (tmp_path / "gone").touch()
         assert process.wait(10) == 7
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"), [({}, "ready 0"), ({"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "20"}, "ready 20")]
+)
+def test_ray_keeps_no_pod_for_requests_to_end_unless_it_is_told_to(
+    tmp_path: Path, wish: dict[str, str], told: str
+) -> None:
+    with pod(tmp_path, 1, **wish):
+        assert (tmp_path / "ran").read_text().splitlines() == [told]
 
 
 def test_a_driver_that_ends_by_itself_when_its_workers_have_saved_is_the_end_of_its_pod(tmp_path: Path) -> None:
