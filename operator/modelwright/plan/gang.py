@@ -11,13 +11,22 @@ from modelwright.api.processes import gpus
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, TOKEN_AUDIENCE, TOKEN_FILE, Run, report_path
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
-from modelwright.api.variables import GPUS_VARIABLE, HOSTS_VARIABLE, NODE_VARIABLE, WORKERS_VARIABLE
+from modelwright.api.variables import CPUS_VARIABLE, GPUS_VARIABLE, HOSTS_VARIABLE, NODE_VARIABLE, WORKERS_VARIABLE
 from modelwright.plan import gangpods, podgroup, rayjob, rayscaling
 from modelwright.plan.actions import Action, Apply, CreateSecret, Object
 from modelwright.plan.launch import LOGGED, Program, processes, ray_command, torch_command
 from modelwright.plan.names import child_name, short_hash
 from modelwright.plan.observed import ATTEMPT_LABEL, LOGS_ANNOTATION
-from modelwright.plan.pods import container_settings, env, labels, metadata, pod_settings, security_context, storage_env
+from modelwright.plan.pods import (
+    container_settings,
+    cpus_env,
+    env,
+    labels,
+    metadata,
+    pod_settings,
+    security_context,
+    storage_env,
+)
 from modelwright.plan.queueing import Queue
 from modelwright.plan.settings import Settings
 
@@ -241,17 +250,21 @@ def _command(spec: Gang, container: Object) -> list[str]:
     name, svc = job_name(spec.owner, spec.run.attempt), service_name(spec.owner)
     if spec.launcher is Launcher.RAY:
         return ray_command(spec.program, job=name, service=svc)
-    asked = spec.workers.processes_per_node if isinstance(spec.workers, Workers) else None
     return torch_command(
         spec.program,
         job=name,
         service=svc,
         replicas=spec.workers.replicas,
         run_id=f"{spec.run.uid}-{spec.run.attempt}",
-        processes=processes(asked, container.get("resources") or {}),
+        processes=_processes(spec, container.get("resources") or {}),
         preflight=spec.run.training.preflight.enabled,
         restarts=spec.run.training.failure_policy.process_restarts,
     )
+
+
+def _processes(spec: Gang, resources: Object) -> str:
+    asked = spec.workers.processes_per_node if isinstance(spec.workers, Workers) else None
+    return processes(asked, resources)
 
 
 def _environment(spec: Gang) -> list[Object]:
@@ -272,12 +285,23 @@ def _environment(spec: Gang) -> list[Object]:
             }
         ),
         *storage_env(spec.secret_name),
+        *_threads(spec),
         *(_ray_token(spec.owner) if spec.launcher is Launcher.RAY and not spec.kuberay else ()),
     ]
     users: tuple[EnvVar, ...] = spec.workers.env if isinstance(spec.workers, Workers) else ()
     # Server-side apply takes no name twice. The user's entries win; the CRD keeps them off MODELWRIGHT_ names.
     merged = {entry["name"]: entry for entry in (*ours, *(entry.document() for entry in users))}
     return list(merged.values())
+
+
+def _threads(spec: Gang) -> list[Object]:
+    """Return how many threads a program of the user's gets: torch would start one for each CPU of the node.
+
+    A recipe counts them itself, Ray tells its workers, and torchrun gives one to each of several processes.
+    """
+    if not spec.program.command or spec.launcher is Launcher.RAY:
+        return []
+    return [cpus_env("OMP_NUM_THREADS")] if _processes(spec, spec.workers.resources.document()) == "1" else []
 
 
 def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
@@ -295,7 +319,8 @@ def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
             **_scaling(spec, limits),
         }
     )
-    return [*plain, {"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
+    node = {"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    return [*plain, node, cpus_env(CPUS_VARIABLE)]
 
 
 def _scaling(spec: Gang, limits: dict[str, str | int]) -> dict[str, str]:

@@ -41,6 +41,15 @@ def env(variables: Mapping[str, str | None]) -> list[Object]:
     return [{"name": name, "value": value} for name, value in variables.items() if value is not None]
 
 
+def cpus_env(name: str) -> Object:
+    """Return the environment entry for the CPU limit of the container, in whole CPUs.
+
+    Kubernetes fills it in, so that a limit counts that only a LimitRange or a webhook has put there. Without any limit
+    it is what the node has to give.
+    """
+    return {"name": name, "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}}
+
+
 def storage_env(secret_name: str | None) -> list[Object]:
     """Return the environment entries that open the storage; empty where pods use an identity of their own."""
     if secret_name is None:

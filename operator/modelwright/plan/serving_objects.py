@@ -5,10 +5,20 @@ import json
 
 from modelwright.api.modeldeployment import ModelDeploymentSpec
 from modelwright.api.serve import LIVE_PATH, METRICS_PATH, PORT, READY_PATH, REPLICA_VARIABLE, SERVE_VARIABLE, Serve
+from modelwright.api.variables import CPUS_VARIABLE
 from modelwright.plan.actions import Object
 from modelwright.plan.names import child_name
 from modelwright.plan.observed import OWNER_UID_LABEL
-from modelwright.plan.pods import container_settings, env, labels, metadata, pod_settings, security_context, storage_env
+from modelwright.plan.pods import (
+    container_settings,
+    cpus_env,
+    env,
+    labels,
+    metadata,
+    pod_settings,
+    security_context,
+    storage_env,
+)
 from modelwright.plan.questions import Store
 from modelwright.plan.settings import Settings
 
@@ -133,6 +143,7 @@ def _container(owner: Object, spec: ModelDeploymentSpec, version: int, store: St
         "env": [
             # The kubelet reads $(NAME) as a reference and $$ as a dollar sign.
             *env({SERVE_VARIABLE: _told(owner, spec, version, store).replace("$", "$$"), "PYTHONUNBUFFERED": "1"}),
+            cpus_env(CPUS_VARIABLE),
             {"name": REPLICA_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             *storage_env(store.secret_name),
         ],

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2e.bench import bars, goodput, page, recovery_node, results, scaling, startup
+from e2e.bench import bars, checkpoint_stall, goodput, page, recovery_node, results, scaling, startup
 from e2e.bench.bars import Bar
+from e2e.bench.checkpoint_stall import Round
 from e2e.bench.faults import Fault, Hit, Kind
 from e2e.bench.phases import PHASES, Start
 from e2e.bench.recovery_node import Recovery
@@ -63,7 +65,7 @@ RESULTS: dict[str, dict[str, Any]] = {
         "loop": {"seconds": [38.0], "ratio": 2.6, "of_which_process": [30.0], "steps_made_again": [0]},
     },
     "checkpoint_stall": {
-        "sizes": [{"megabytes": 1, "asynchronous_seconds": 0.005, "synchronous_seconds": 0.025, "share": 0.2}]
+        "sizes": [asdict(checkpoint_stall.stall(1, [Round(0.2, 0.005, -0.001, 0.025), Round(0.2, 0.007, 0.03, 0.035)]))]
     },
     "throughput": {"runs": [{"objects_per_second": 90.0}], "share": 0.62, "rss_mib": 120.0},
 }

@@ -184,6 +184,26 @@ def test_the_users_variables_win_over_ours() -> None:
     assert (env["AWS_REGION"], env["X"]) == ("us", "1")
 
 
+LIMIT = {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}
+
+
+def test_pods_are_told_how_many_cpus_they_may_use() -> None:
+    assert env_of(make())["MODELWRIGHT_CPUS"] == LIMIT
+
+
+def test_a_program_of_the_users_has_no_more_threads_than_cpus() -> None:
+    assert env_of(make(command=["train"]))["OMP_NUM_THREADS"] == LIMIT
+    assert env_of(make(command=["train"], env=[{"name": "OMP_NUM_THREADS", "value": "3"}]))["OMP_NUM_THREADS"] == "3"
+
+
+def test_who_counts_threads_is_not_told_of_any() -> None:
+    assert "OMP_NUM_THREADS" not in env_of(make()), "a recipe counts by itself"
+    gpus = {"limits": {"nvidia.com/gpu": 2}}
+    assert "OMP_NUM_THREADS" not in env_of(make(command=["train"], resources=gpus)), "torchrun gives each process one"
+    assert "OMP_NUM_THREADS" not in env_of(make(command=["train"], processesPerNode=2))
+    assert "OMP_NUM_THREADS" not in env_of(make(command=["train"], launcher=Launcher.RAY)), "Ray tells its workers"
+
+
 def kubelet_expands(text: str) -> str:
     """Do to an environment value what the kubelet does where no reference resolves."""
     return text.replace("$$", "$")

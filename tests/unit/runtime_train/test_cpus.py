@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from modelwright.api.variables import CPUS_VARIABLE
 from modelwright.runtime.cpus import available_cpus, cpu_limit
 
 
@@ -11,6 +12,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node of eight CPUs."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv(CPUS_VARIABLE, raising=False)
 
 
 @pytest.mark.usefixtures("machine")
@@ -32,6 +34,28 @@ def test_a_container_counts_its_own_cpus(tmp_path: Path, limit: str | None, cpus
     if limit is not None:
         path.write_text(limit)
     assert cpu_limit(path) == available_cpus(path) == cpus
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("limit", "told", "cpus"),
+    [
+        (None, "2", 2),
+        (None, "64", 8),
+        ("max 100000", "2", 2),
+        ("100000 100000", "2", 1),
+        ("max 100000", "0", 1),
+        (None, "?", 8),
+    ],
+)
+def test_what_kubernetes_says_counts_where_the_kernel_shows_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, told: str, cpus: int
+) -> None:
+    path = tmp_path / "cpu.max"
+    if limit is not None:
+        path.write_text(limit)
+    monkeypatch.setenv(CPUS_VARIABLE, told)
+    assert cpu_limit(path) == cpus
 
 
 @pytest.mark.usefixtures("machine")
