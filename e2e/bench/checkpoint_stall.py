@@ -29,6 +29,7 @@ _SIZES = (1, 100, 500, 2000)
 """MB of weights; plain SGD has no state, so this is all that is saved."""
 _MB = 1_000_000
 _BYTES = 4
+_LAYERS, _INPUTS, _BATCH = 8, 512, 64
 _LEAST_SECONDS = 1.0
 """Of steps beside which a checkpoint is put, so that a small one is not lost in the noise of one step."""
 
@@ -52,20 +53,19 @@ class Stall:
 
 
 class Training:
-    """Steps that read and write every weight once, forward and backward."""
+    """Steps of linear layers over a small batch, so that they compute as well as read and write every weight."""
 
     def __init__(self, megabytes: int) -> None:
-        rows = 8
-        self.module = torch.nn.ParameterList(
-            torch.nn.Parameter(torch.rand(megabytes * _MB // _BYTES // rows)) for _ in range(rows)
-        )
-        self._optimizer = torch.optim.SGD(self.module.parameters(), lr=0.01)
+        outputs = megabytes * _MB // _BYTES // _LAYERS // _INPUTS
+        self.module = torch.nn.ModuleList(torch.nn.Linear(_INPUTS, outputs, bias=False) for _ in range(_LAYERS))
+        self._optimizer = torch.optim.SGD(self.module.parameters(), lr=0.001)
+        self._batch = torch.rand(_BATCH, _INPUTS)
 
     def step(self) -> None:
         """Make one."""
         self._optimizer.zero_grad(set_to_none=False)
-        for weights in self.module:
-            torch.dot(weights, weights).backward()
+        for layer in self.module:
+            layer(self._batch).square().mean().backward()
         self._optimizer.step()
 
 

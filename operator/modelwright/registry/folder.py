@@ -42,20 +42,24 @@ class FolderStore(ObjectStore):
     def write(self, key: str, data: bytes | Path, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write a file, which appears whole; see `ObjectStore`."""
         path = self._folder / key
-        body = data if isinstance(data, bytes) else data.read_bytes()
         if if_absent and path.exists():
             raise AlreadyExists(f"{path} exists already", retryable=False)
         if if_match is not None and (self.read(key) or (b"", ""))[1] != if_match:
             raise PreconditionFailed(f"{path} is not what it was")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(body)
-        draft.replace(path)
+        body = data if isinstance(data, bytes) else data.read_bytes()
+        self.upload(key, body)
         return _etag(body)
 
-    def upload(self, key: str, data: bytes) -> None:
-        """Write a file."""
-        self.write(key, data)
+    def upload(self, key: str, data: bytes | Path) -> None:
+        """Write a file of any size, which appears whole."""
+        path = self._folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        if isinstance(data, bytes):
+            draft.write_bytes(data)
+        else:
+            shutil.copyfile(data, draft)
+        draft.replace(path)
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         """Return the names of the folders directly below a prefix; see `ObjectStore`."""

@@ -166,12 +166,12 @@ class ObjectStore:
             # If-Match on an object that is gone is a 404 on some servers and a 412 on others.
             raise PreconditionFailed(f"{self.locate(key)} is gone") from error
 
-    def upload(self, key: str, data: bytes) -> None:
+    def upload(self, key: str, data: bytes | Path) -> None:
         """Write an object of any size: what is large goes in pieces, several at a time."""
-        if len(data) <= _LARGEST_PUT:
+        if (len(data) if isinstance(data, bytes) else data.stat().st_size) <= _LARGEST_PUT:
             self.write(key, data)
             return
-        with self._translated(key), io.BytesIO(data) as body:
+        with self._translated(key), io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as body:
             self._client.upload_fileobj(body, self.bucket, self._base + key)
 
     def write_json(self, key: str, document: dict[str, Any], *, if_absent: bool = False) -> str:

@@ -4,6 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from modelwright.api.artifacts import CheckpointPart, File
@@ -77,7 +79,9 @@ class Saver:
 
     def _save(self, step: int, part: "Capture", metrics: Mapping[str, float]) -> CheckpointStatus | None:
         folder, rank = self._store.folder(step), self._world.rank
-        files = {name: folder.write(name, data) for name, data in part.files(rank).items()}
+        with TemporaryDirectory(prefix="modelwright-save-") as scratch:
+            whole = part.files(rank, Path(scratch))
+            files = {name: folder.write(name, data) for name, data in whole.items()}
         document = CheckpointPart(save=self._identity, files=files, tensors=part.parts)
         name = part_name(rank)
         files[name] = folder.write(name, document.model_dump_json(by_alias=True).encode())

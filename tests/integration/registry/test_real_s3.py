@@ -119,3 +119,6 @@ def test_what_is_too_large_for_one_request_goes_in_pieces(store: ObjectStore, tm
     assert [entry.size for entry in store.list("")] == [len(data), 5]
     store.download("large", tmp_path / "large")
     assert (tmp_path / "large").read_bytes() == data
+    store.upload("file", tmp_path / "large")
+    store.download("file", tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == data

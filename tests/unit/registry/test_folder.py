@@ -15,7 +15,8 @@ def store(tmp_path: Path) -> FolderStore:
 
 def test_what_was_written_is_read_listed_and_downloaded(store: FolderStore, tmp_path: Path) -> None:
     store.write("a/1/x.json", b"{}")
-    store.upload("a/2/y", b"two")
+    (tmp_path / "two").write_bytes(b"two")
+    store.upload("a/2/y", tmp_path / "two")
     assert store.read_json("a/1/x.json") == {}
     assert [(entry.key, entry.size) for entry in store.list("a/")] == [("a/1/x.json", 2), ("a/2/y", 3)]
     assert store.folders("a/") == ("1", "2")

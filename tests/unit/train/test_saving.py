@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from modelwright.api.artifacts import CheckpointPart
 from modelwright.registry.store import ObjectStore
@@ -68,6 +70,26 @@ def test_a_gang_that_breaks_waits_for_no_part(client: FakeS3, store: ObjectStore
     leader.save(8, PART, {})
     assert not leader.finish(8)
     assert f"{FOLDER}manifest.json" not in client.objects
+
+
+def test_a_full_disk_costs_this_checkpoint_alone(
+    client: FakeS3, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = Capture(b"{}", {"weights": torch.zeros(2)}, {}, sharded=False)
+    leader = saver(store, 0)
+    with monkeypatch.context() as full:
+        full.setattr("safetensors.torch.serialize_file", _refuse)
+        leader.save(7, whole, {})
+        assert not leader.finish(7)
+    assert "checkpoint 7 could not be saved, training goes on: " in caplog.text
+    assert "no space" in caplog.text
+    leader.save(8, whole, {})
+    assert leader.finish(8)
+    assert f"{FOLDER}manifest.json" in client.objects
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise SafetensorError("no space left on device")
 
 
 def test_what_every_process_has_is_saved_by_the_first_alone(client: FakeS3, store: ObjectStore) -> None:

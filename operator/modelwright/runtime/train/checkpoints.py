@@ -86,10 +86,10 @@ class CheckpointFolder:
             return False
         return True
 
-    def write(self, name: str, data: bytes) -> File:
+    def write(self, name: str, data: bytes | Path) -> File:
         """Write a file and return what the manifest has to say of it."""
         self._store.upload(self._prefix + name, data)
-        return describe_bytes(data)
+        return describe_bytes(data) if isinstance(data, bytes) else describe(data)
 
     def finish(self, manifest: CheckpointManifest) -> None:
         """Write the manifest: from now on it exists."""
