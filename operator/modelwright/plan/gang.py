@@ -33,6 +33,7 @@ from modelwright.plan.settings import Settings
 _SHARED_MEMORY = "shared-memory"
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
+_THREADS = "OMP_NUM_THREADS"
 # An Indexed Job names its pods' hosts `<job>-<index>`, and a host name has 63 characters.
 JOB_NAME_LIMIT = 63 - len("-999")
 
@@ -213,7 +214,7 @@ def _contract(spec: Gang, marks: Object, container: Object, settings: Settings) 
     worker = {
         "name": WORKER,
         "command": [*(LOGGED if logs_uri(spec) else ()), *_command(spec, container)],
-        "env": _told(spec, container, settings),
+        "env": [*_told(spec, container, settings), *_threads(spec, container)],
         "volumeMounts": [mount],
     }
     return {
@@ -256,15 +257,15 @@ def _command(spec: Gang, container: Object) -> list[str]:
         service=svc,
         replicas=spec.workers.replicas,
         run_id=f"{spec.run.uid}-{spec.run.attempt}",
-        processes=_processes(spec, container.get("resources") or {}),
+        processes=_processes(spec, container),
         preflight=spec.run.training.preflight.enabled,
         restarts=spec.run.training.failure_policy.process_restarts,
     )
 
 
-def _processes(spec: Gang, resources: Object) -> str:
+def _processes(spec: Gang, container: Object) -> str:
     asked = spec.workers.processes_per_node if isinstance(spec.workers, Workers) else None
-    return processes(asked, resources)
+    return processes(asked, container.get("resources") or {})
 
 
 def _environment(spec: Gang) -> list[Object]:
@@ -285,7 +286,6 @@ def _environment(spec: Gang) -> list[Object]:
             }
         ),
         *storage_env(spec.secret_name),
-        *_threads(spec),
         *(_ray_token(spec.owner) if spec.launcher is Launcher.RAY and not spec.kuberay else ()),
     ]
     users: tuple[EnvVar, ...] = spec.workers.env if isinstance(spec.workers, Workers) else ()
@@ -294,14 +294,16 @@ def _environment(spec: Gang) -> list[Object]:
     return list(merged.values())
 
 
-def _threads(spec: Gang) -> list[Object]:
+def _threads(spec: Gang, container: Object) -> list[Object]:
     """Return how many threads a program of the user's gets: torch would start one for each CPU of the node.
 
-    A recipe counts them itself, Ray tells its workers, and torchrun gives one to each of several processes.
+    A recipe counts them itself, Ray tells its workers, torchrun gives one to each of several processes, and a user may
+    have said so. Not proposed before the override, which may bring devices, and whose entry would be merged with ours.
     """
-    if not spec.program.command or spec.launcher is Launcher.RAY:
+    if not spec.program.command or spec.launcher is Launcher.RAY or _processes(spec, container) != "1":
         return []
-    return [cpus_env("OMP_NUM_THREADS")] if _processes(spec, spec.workers.resources.document()) == "1" else []
+    said = any(entry["name"] == _THREADS for entry in container["env"])
+    return [] if said else [cpus_env(_THREADS)]
 
 
 def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:

@@ -249,8 +249,8 @@ def _adjusted(job: _Job, step: Running, wish: Elastic) -> elastic.Adjustment:
     ready = owner.getting_ready(view.attempt_pods, view.number, view.workers(replicas)) is None
     # Kueue would have to admit it anew, and might let somebody else in meanwhile.
     is_queued = (queue := _queue(job)) is not None and bool(queue.labels)
-    kept = job.status.checkpoint is not None and history.has_stepped(job.status, view.number)
-    may_grow = ready and kept and not _evaluating(job) and not is_queued
+    learns = ready and history.has_stepped(job.status, view.number) and not _evaluating(job)
+    may_grow = learns and job.status.checkpoint is not None and not is_queued
     room, eta = elastic.room_of(job.observed), None if progress is None else progress.eta_seconds
     found = elastic.adjusted(step, elastic.Look(view, wish, replicas, room, may_grow, eta, job.now))
     store, running = job.store, found.step

@@ -42,6 +42,17 @@ def test_an_init_container_leaves_its_last_words() -> None:
     assert "initContainers" not in pod_of(make())
 
 
+def test_the_number_of_threads_follows_the_override() -> None:
+    def threads(**fields: Any) -> list[Any]:
+        entries = container_of(make(command=["train"], **worker(**fields)))["env"]
+        return [entry for entry in entries if entry["name"] == "OMP_NUM_THREADS"]
+
+    assert len(threads(tty=True)) == 1
+    assert threads(resources={"limits": {"nvidia.com/gpu": 2}}) == [], "torchrun gives each process one"
+    mine = {"name": "OMP_NUM_THREADS", "value": "3"}
+    assert threads(env=[mine]) == [mine], "with a source beside it the API server would refuse the pod"
+
+
 def test_the_number_of_processes_follows_the_devices_of_the_override() -> None:
     assert (
         "--nproc-per-node=8" in container_of(make(**worker(resources={"limits": {"nvidia.com/gpu": "8"}})))["command"]
