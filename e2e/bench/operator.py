@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -13,6 +12,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster import ports
+from e2e.support import programs
 from e2e.support.programs import Running
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -25,8 +25,7 @@ _WRITES = ("apply", "patch", "delete")
 def as_program(env: Mapping[str, str], log: Path) -> Running:
     """Start the operator as its pod does; it goes when the thread that started it goes."""
     command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, *PROGRAM]
-    with log.open("ab") as file:
-        return subprocess.Popen(command, env=env, stdout=file, stderr=file, cwd=_ROOT)
+    return programs.start(command, env, log, _ROOT)
 
 
 class Operator:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from e2e.cluster import ports
+from e2e.support import programs
 from e2e.support.programs import Running
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, Failure, Run, TrainingReport
 from modelwright.runtime import failure
@@ -43,12 +43,7 @@ Start = Callable[[Sequence[str], Mapping[str, str], Path], Running]
 
 def as_program(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Running:
     """Start an agent as a pod does."""
-    return _started([sys.executable, "-c", _AGENT, *arguments], env, log)
-
-
-def _started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Running:
-    with log.open("wb") as file:
-        return subprocess.Popen(command, env=env, stdout=file, stderr=file)
+    return programs.start([sys.executable, "-c", _AGENT, *arguments], env, log)
 
 
 @dataclass
@@ -128,7 +123,7 @@ def local_gang(
                 log = folder / f"log-{index}"
                 if plain:
                     torchrun_itself = [*_LOOP, sys.executable, "-m", "torch.distributed.run", *arguments, str(script)]
-                    agent = _started(torchrun_itself, own, log)
+                    agent = programs.start(torchrun_itself, own, log)
                 else:
                     agent = start(arguments, own, log)
                 gang.agents.append(agent)

@@ -1,5 +1,8 @@
 """Programs that run beside a test."""
 
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 
@@ -18,3 +21,9 @@ class Running(Protocol):
 
     def send_signal(self, sig: int) -> None:
         """Send a signal."""
+
+
+def start(command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> Running:
+    """Start a program with these variables alone; what it prints is appended to a file."""
+    with log.open("ab") as file:
+        return subprocess.Popen(command, env=env, stdout=file, stderr=file, cwd=cwd)

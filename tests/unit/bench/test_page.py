@@ -171,6 +171,14 @@ def test_without_results_the_page_says_what_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "benchmarks.md").read_text().startswith("# Benchmarks\n")
 
 
+def test_the_published_page_and_its_plots_are_those_of_the_published_results() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    folder = docs / "benchmarks"
+    text, pictures = page.render(results.read((folder / "results.jsonl").read_text().splitlines()), folder.name)
+    assert (docs / "benchmarks.md").read_text() == text
+    assert {path.name: path.read_text() for path in folder.glob("*.svg")} == pictures
+
+
 def rectangles(picture: str) -> list[tuple[float, float]]:
     """Return left edge and width of all but the ground."""
     found = ET.fromstring(picture).iter("{http://www.w3.org/2000/svg}rect")  # noqa: S314 (our own)

@@ -39,6 +39,11 @@ def test_pods_meet_the_restricted_standard_and_hold_no_token():
     }
 
 
+def test_servers_are_told_how_many_cpus_they_may_use():
+    entries = {entry["name"]: entry for entry in pod_of(made())["containers"][0]["env"]}
+    assert entries["MODELWRIGHT_CPUS"]["valueFrom"]["resourceFieldRef"]["resource"] == "limits.cpu"
+
+
 def test_credentials_come_from_the_secret_by_reference_only():
     entries = {entry["name"]: entry for entry in pod_of(made())["containers"][0]["env"]}
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
