@@ -149,7 +149,7 @@ def main() -> None:
         shares = (one.copy_share, one.asynchronous_share, one.synchronous_share)
         numbers = "".join(f"{each:10.4f}" for each in seconds) + "".join(f"{each:7.1%}" for each in shares)
         print(f"{size:7d}{numbers}", file=sys.stderr)
-    results.tell("checkpoint_stall", {"sizes": [asdict(each) for each in found]})
+    results.tell("checkpoint_stall", {"interval_seconds": DEFAULT_SECONDS, "sizes": [asdict(each) for each in found]})
 
 
 def _timed(work: Callable[[], object]) -> float:

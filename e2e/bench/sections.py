@@ -169,8 +169,8 @@ def checkpoint_stall(result: Result) -> Section:
     text = (
         "What a checkpoint takes from training, on a local disk and one thread of two: seconds of a step without one; "
         "that training waits for the copy; that with what steps beside the rest take longer, give or take their noise; "
-        "and that it waits where it waits until the checkpoint is complete. The shares are of the 30 s from one "
-        "checkpoint to the next that are the default (the plot too)."
+        "and that it waits where it waits until the checkpoint is complete. The shares are of the "
+        f"{result['interval_seconds']} s from one checkpoint to the next that are the default (the plot too)."
     )
     header = ["state", "step, s", "copy, s", "asynchronous, s", "synchronous, s", "copy", "asynchronous", "synchronous"]
     return Section("Checkpoint stall", text, header, rows, bars)

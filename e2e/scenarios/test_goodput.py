@@ -58,6 +58,8 @@ def test_a_job_that_was_killed_once_says_what_that_cost(killed: Object) -> None:
     assert seconds["lost"] > 0
     assert seconds["starting"] > 0
     assert seconds["training"] > 0
+    first, job = killed["status"]["attempts"][0], killed["status"]
+    assert first["lostSteps"] == first["lastStep"] == job["goodput"]["furthestStep"] > job["progress"]["totalSteps"] / 3
     share = seconds["training"] / sum(seconds.values())
     assert killed["status"]["goodput"]["share"] == pytest.approx(share, abs=0.001)
     assert "acceleratorHours" not in killed["status"]["goodput"], "it had no GPU"

@@ -16,7 +16,7 @@ from modelwright.registry.store import ObjectStore
 from modelwright.runtime import failure
 from modelwright.runtime.train import main as process
 from tests.integration.registry.conftest import CREDENTIALS
-from tests.integration.runtime_train import forked
+from tests.integration.runtime_train import members
 
 _SECONDS = 120
 
@@ -43,7 +43,7 @@ def run(endpoint: str, store: ObjectStore) -> Run:
 def test_a_gang_of_which_one_process_is_stopped_is_left_with_its_stacks(
     run: Run, store: ObjectStore, tmp_path: Path
 ) -> None:
-    workers = forked.start(_work, 2, run, tmp_path)
+    workers = members.start(_work, 2, run, tmp_path)
     try:
         _wait_for_a_checkpoint(store)
         os.kill(workers[1].pid or 0, signal.SIGSTOP)
@@ -52,7 +52,7 @@ def test_a_gang_of_which_one_process_is_stopped_is_left_with_its_stacks(
         assert workers[0].exitcode == 1
         assert 10 <= time.monotonic() - stopped <= 60
     finally:
-        forked.end(workers)
+        members.end(workers)
     said = Failure.model_validate_json((tmp_path / "message-0").read_text())
     assert (said.reason, said.failure_class) == ("Hang", "Hang")
     assert said.step

@@ -11,14 +11,14 @@ from modelwright.runtime.failure import RunError, explain
 from modelwright.runtime.train import agentstore, preflight
 from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.world import World, joined
-from tests.integration.runtime_train import forked
+from tests.integration.runtime_train import members
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_two_processes_pass_or_name_the_one_that_does_not_come(late: bool) -> None:
-    answers = forked.answers(_member, 2, late)
+    answers = members.answers(_member, 2, late)
     if not late:
         assert [said for said, _ in answers] == ["passed", "passed"]
         assert max(seconds for _, seconds in answers) < 5, "it must cost next to nothing beside importing torch"

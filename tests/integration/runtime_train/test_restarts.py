@@ -17,7 +17,7 @@ from modelwright.api import layout
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.registry.store import ObjectStore
 from tests.integration.registry.conftest import CREDENTIALS
-from tests.integration.runtime_train import forked
+from tests.integration.runtime_train import members
 
 _ENV = {"AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id, "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key}
 
@@ -39,7 +39,7 @@ def started(
     place = {"uri": store.uri, "endpoint": endpoint}
     document = {"namespace": "ns", "name": "job", "uid": "a", "attempt": 1, "storage": place, "training": training}
     run, processes = Run.model_validate(document), 2 // pods
-    with local_gang(run, folder, _ENV, restarts=2, pods=pods, processes=processes, start=forked.agent) as gang:
+    with local_gang(run, folder, _ENV, restarts=2, pods=pods, processes=processes, start=members.agent) as gang:
         yield gang
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from modelwright.runtime.train.recipes import begin
 from modelwright.runtime.train.world import World, joined
-from tests.integration.runtime_train import forked
+from tests.integration.runtime_train import members
 from tests.unit.runtime_train.tables import cancer, recipe_for, split_of
 
 _STEPS = 20
@@ -17,7 +17,7 @@ _STEPS = 20
 
 def test_ranks_agree_on_what_rank_0_says() -> None:
     told, sums, of_rank_0, summed = [0, "né"], [3.0, 1.0], [[0.0], [[1.0, 2.0]]], [[1.0], [[3.0, 5.0]], [1.0, 4.0]]
-    assert forked.answers(_agree, 2) == [(told, sums, of_rank_0, summed)] * 2
+    assert members.answers(_agree, 2) == [(told, sums, of_rank_0, summed)] * 2
 
 
 def _agree() -> tuple[object, ...]:
@@ -33,7 +33,7 @@ def _agree() -> tuple[object, ...]:
 
 
 def test_two_processes_train_the_network_that_one_would_without_importing_a_compiler() -> None:
-    alone, *both = forked.answers(_train_alone, 1) + forked.answers(_train, 2)
+    alone, *both = members.answers(_train_alone, 1) + members.answers(_train, 2)
     (weights, stopped), (same, _) = both
     assert [(name, value.tobytes()) for name, value in weights.items()] == [
         (name, value.tobytes()) for name, value in same.items()

@@ -65,7 +65,10 @@ RESULTS: dict[str, dict[str, Any]] = {
         "loop": {"seconds": [38.0], "ratio": 2.6, "of_which_process": [30.0], "steps_made_again": [0]},
     },
     "checkpoint_stall": {
-        "sizes": [asdict(checkpoint_stall.stall(1, [Round(0.2, 0.005, -0.001, 0.025), Round(0.2, 0.007, 0.03, 0.035)]))]
+        "interval_seconds": 30,
+        "sizes": [
+            asdict(checkpoint_stall.stall(1, [Round(0.2, 0.005, -0.001, 0.025), Round(0.2, 0.007, 0.03, 0.035)]))
+        ],
     },
     "throughput": {"runs": [{"objects_per_second": 90.0}], "share": 0.62, "rss_mib": 120.0},
 }
