@@ -1,7 +1,8 @@
 """What runs beside the operator in a cluster: the Job controller, kubelets and nodes, and Kueue."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from modelwright.plan.actions import Object
@@ -12,6 +13,8 @@ from modelwright.plan.times import seconds_between, stamp
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of
 
 POD_CREATED = "Pending"
+MONITOR_GRACE, TOLERATION = 50, 300
+"""Seconds until Kubernetes says that a kubelet is silent, and until pods leave for that."""
 _ENDS = ("Complete", "Failed")
 
 
@@ -177,7 +180,7 @@ class Kubelets:
         now = stamp(self.cluster.clock())
         return {
             "phase": "Running",
-            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
+            "conditions": [_true("PodScheduled", now)],
             "containerStatuses": [{"name": "worker", "restartCount": 0, "state": {"running": {"startedAt": now}}}],
         }
 
@@ -189,6 +192,58 @@ class Kubelets:
             finish(self.cluster, pod, code=143)
         elif "finalizers" not in pod["metadata"]:
             self.cluster.remove(key_of(pod))
+
+
+def _true(kind: str, since: str) -> Object:
+    return {"type": kind, "status": "True", "lastTransitionTime": since}
+
+
+@dataclass
+class NodeController:
+    """Tells the pods of nodes whose kubelets are silent, and deletes them when they have tolerated that long enough."""
+
+    kubelets: Kubelets
+    silent: dict[str, datetime] = field(default_factory=dict)
+    """UIDs of pods, and since when the kubelets of their nodes are silent."""
+    told: set[str] = field(default_factory=set)
+    """UIDs of pods that are known to be on such a node."""
+
+    def step(self) -> None:
+        """Look at every pod once."""
+        cluster = self.kubelets.cluster
+        for pod in [cluster.get(key_of(pod)) for pod in cluster.of_kind("Pod")]:
+            assert pod is not None
+            uid, status = pod["metadata"]["uid"], pod["status"]
+            if status["phase"] != "Running" or not {uid} & (self.silent.keys() | self.told):
+                continue
+            waited = (cluster.clock() - self.silent[uid]).total_seconds() if uid in self.silent else 0.0
+            if (uid in self.told) != (waited >= MONITOR_GRACE):
+                self._tell(pod, ready=waited < MONITOR_GRACE)
+            if waited >= MONITOR_GRACE + TOLERATION and "deletionTimestamp" not in pod["metadata"]:
+                why = {**_true("DisruptionTarget", stamp(cluster.clock())), "reason": "DeletionByTaintManager"}
+                cluster.update({**pod, "status": {**status, "conditions": [*status["conditions"], why]}})
+                cluster.delete(ref_of(pod))
+
+    def _tell(self, pod: Object, *, ready: bool) -> None:
+        self.told ^= {pod["metadata"]["uid"]}
+        now, kinds = stamp(self.kubelets.cluster.clock()), ("ContainersReady", "Ready")
+        others = [entry for entry in pod["status"]["conditions"] if entry["type"] not in kinds]
+        told = {**_true("Ready", now), "status": "True" if ready else "False"}
+        pod["status"]["conditions"] = [*others, _true("ContainersReady", now), told]
+        self.kubelets.cluster.update(pod)
+
+    def answer(self) -> None:
+        """Let all kubelets speak again that can."""
+        self.silent = {uid: since for uid, since in self.silent.items() if uid in self.kubelets.lost}
+
+    def alarms(self) -> Iterator[datetime]:
+        """Yield when something will happen to pods that are there."""
+        there = {pod["metadata"]["uid"] for pod in self.kubelets.cluster.of_kind("Pod")}
+        for uid in there & self.silent.keys():
+            for wait in (MONITOR_GRACE, MONITOR_GRACE + TOLERATION):
+                at = self.silent[uid] + timedelta(seconds=wait)
+                if at >= self.kubelets.cluster.clock():
+                    yield at
 
 
 @dataclass

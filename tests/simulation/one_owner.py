@@ -102,6 +102,8 @@ class OneOwner:
         return {
             **{f"pod fails: {how}": self._failing(how) for how in FAILURES},
             "node lost": lambda world: self.trainer.lose_node(1),
+            "node vanishes": lambda world: self.trainer.silence_node(1, gone=True),
+            "kubelet silent": self._silence,
             "pod deleted": lambda world: self.trainer.delete_pod(1),
             "job deleted": lambda world: self.trainer.delete_job(),
             "job orphaned": lambda world: self.trainer.delete_job(orphan=True),
@@ -121,6 +123,10 @@ class OneOwner:
         self.trainer.reports_lost = True
         return lambda: setattr(self.trainer, "reports_lost", False)
 
+    def _silence(self, world: World) -> Undo:
+        self.trainer.silence_node(gone=False)
+        return world.nodes.answer
+
     def _failing(self, how: str) -> Deed:
         return lambda world: self.trainer.fail(how, 1)
 
@@ -137,7 +143,8 @@ class OneOwner:
 
 
 SPENDING = frozenset(
-    {*(f"pod fails: {how}" for how in FAILURES), "node lost", "pod deleted", "job deleted", "job orphaned"}
+    {*(f"pod fails: {how}" for how in FAILURES), "node lost", "node vanishes"}
+    | {"pod deleted", "job deleted", "job orphaned"}
 )
 """Each costs a restart at most."""
 FINAL = "pod fails: final"

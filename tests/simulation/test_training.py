@@ -113,6 +113,12 @@ def with_a_lost_node(sim: Simulation) -> None:
     sim.world.settle()
 
 
+def with_a_vanished_node(sim: Simulation) -> None:
+    sim.until_pods_run()
+    sim.trainer.silence_node(gone=True)
+    sim.world.settle()
+
+
 def with_a_deleted_job(sim: Simulation) -> None:
     sim.until_pods_run()
     sim.trainer.delete_job()
@@ -200,6 +206,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "command": (COMMAND, {}, with_a_lost_worker),
     "lost worker": (RECIPE, {}, with_a_lost_worker),
     "lost node": (RECIPE, {}, with_a_lost_node),
+    "vanished node": (RECIPE, {}, with_a_vanished_node),
     "deleted Job": (RECIPE, {}, with_a_deleted_job),
     "pause": (RECIPE, {}, with_a_pause),
     "short pause": (RECIPE, {}, with_a_short_pause),

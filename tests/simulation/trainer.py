@@ -97,6 +97,15 @@ class Trainer:
             self.world.kubelets.lost.add(pod["metadata"]["uid"])
             self.world.cluster.delete(ref_of(pod))
 
+    def silence_node(self, index: int = 0, *, gone: bool) -> None:
+        """Let the kubelet of a pod's node fall silent; the pod is gone with it, or runs on as if nothing were."""
+        pods = [pod for pod in self.world.cluster.of_kind("Pod") if pod["status"]["phase"] == "Running"]
+        if pods:
+            uid = pods[index % len(pods)]["metadata"]["uid"]
+            self.world.nodes.silent.setdefault(uid, self.world.now)
+            if gone:
+                self.world.kubelets.lost.add(uid)
+
     def delete_pod(self, index: int = 0) -> None:
         """Delete a pod as a person would."""
         pods = self.world.cluster.of_kind("Pod")
@@ -146,6 +155,7 @@ class Trainer:
                 step=step,
                 total_steps=self.total,
                 loss=1.0 / step,
+                seconds_per_step=1.0,
                 eta_seconds=self.total - step if self.tells_eta else None,
             ),
             checkpoint=CheckpointStatus(step=step, uri=uri, time=at),

@@ -20,7 +20,7 @@ from modelwright.plan.settings import Settings
 from tests.simulation import kstatus
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of
 from tests.simulation.faults import CrashError, Faults
-from tests.simulation.nodes import Controller, JobController, Kubelets
+from tests.simulation.nodes import Controller, JobController, Kubelets, NodeController
 from tests.simulation.operator import Operator, Planner, Stage
 from tests.simulation.store import Bucket
 
@@ -62,7 +62,9 @@ class World:
         self.cluster = Cluster(self.clock)
         self.bucket = Bucket(self.clock)
         self.kubelets = Kubelets(self.cluster)
-        self.controllers = [self.kubelets, JobController(self.cluster), *self.controllers]
+        self.nodes = NodeController(self.kubelets)
+        self.controllers = [self.kubelets, JobController(self.cluster), self.nodes, *self.controllers]
+        self.alarms.append(self.nodes.alarms)
         self.add_secret("s3")
         self.operator = self.new_operator()
 

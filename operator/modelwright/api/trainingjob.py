@@ -307,8 +307,12 @@ class Progress(ApiModel):
         | None
     ) = None
     """What a program of the user's own reports beside its loss."""
+    seconds_per_step: Measured = None
+    """What a step took on the average of the attempt, saving included."""
     eta_seconds: Count | None = None
     """The time that is left, at the present pace."""
+    last_step_time: Timestamp | None = None
+    """When the operator heard of a further step."""
 
 
 class CheckpointStatus(ApiModel):

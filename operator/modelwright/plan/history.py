@@ -15,6 +15,7 @@ from modelwright.plan.failures import RESIZED, Cause, Loss, likelier
 from modelwright.plan.lifecycle import loss_of
 from modelwright.plan.observed import LOGS_ANNOTATION
 from modelwright.plan.times import stamp
+from modelwright.plan.unanswered import Pulse
 
 SHOWN = 10
 _LONGEST = 1024
@@ -44,7 +45,7 @@ def brought_up(
         fresh.append(Attempt(number=view.number, start_time=stamp(now)))
     status = before.model_copy(update={"attempts": _newest((*before.attempts, *fresh))})
     # Before an end is told, so that it is told with the last step.
-    status = with_report(status, report, view.number)
+    status = with_report(status, report, view.number, now)
     for entry in status.attempts:
         status = _closed(status, entry, view, now, suspended=suspended)
     return status
@@ -58,7 +59,7 @@ def begun(
     return _newest((*(entry for entry in entries if entry.number != number), fresh))
 
 
-def with_report(status: TrainingJobStatus, report: object, number: int) -> TrainingJobStatus:
+def with_report(status: TrainingJobStatus, report: object, number: int, now: datetime) -> TrainingJobStatus:
     """Return the status with what rank 0 said; reports of other attempts are not about this one."""
     if not isinstance(report, TrainingReport) or report.attempt != number:
         return status
@@ -66,6 +67,11 @@ def with_report(status: TrainingJobStatus, report: object, number: int) -> Train
     if progress is not None and progress.loss is not None and not math.isfinite(progress.loss):
         # JSON knows no NaN, and the API server would refuse the whole status for it.
         progress = progress.model_copy(update={"loss": None})
+    if progress is not None:
+        before = status.progress
+        same = before is not None and before.step == progress.step and has_stepped(status, number)
+        heard = before.last_step_time if before is not None and same else stamp(now)
+        progress = progress.model_copy(update={"last_step_time": heard})
     return status.model_copy(
         update={
             "attempts": tuple(_told(entry, report, _before(status.attempts, number)) for entry in status.attempts),
@@ -78,6 +84,15 @@ def with_report(status: TrainingJobStatus, report: object, number: int) -> Train
 def has_stepped(status: TrainingJobStatus, number: int) -> bool:
     """Tell whether an attempt has told of a step that it made."""
     return any(entry.number == number and entry.last_step is not None for entry in status.attempts)
+
+
+def pulse(status: TrainingJobStatus, number: int) -> Pulse | None:
+    """Return the last sign that an attempt makes steps; None where it has given none, or not how long they take."""
+    progress = status.progress
+    if progress is None or not has_stepped(status, number):
+        return None
+    at, pace = progress.last_step_time, progress.seconds_per_step
+    return None if at is None or pace is None else Pulse(at, pace)
 
 
 def _before(entries: Iterable[Attempt], number: int) -> int | None:

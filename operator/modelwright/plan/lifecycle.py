@@ -1,12 +1,13 @@
 """What happens to a gang next: start it, hold it, let it run, start it again, or give up. For training and tuning."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST
-from modelwright.plan import podstatus, raystatus
+from modelwright.plan import raystatus, unanswered
 from modelwright.plan.actions import Action, Delete, Object, Patch
 from modelwright.plan.attempts import (
     Clock,
@@ -30,6 +31,7 @@ from modelwright.plan.queueing import Queue
 from modelwright.plan.raystatus import Lost
 from modelwright.plan.startup import timeout
 from modelwright.plan.times import parse, seconds_between
+from modelwright.plan.unanswered import Pulse, Silence
 
 LONGEST_BACKOFF = 300.0
 """Seconds."""
@@ -114,11 +116,12 @@ def decide(
     was_suspended: bool,
     recorded: Loss | None = None,
     told: Loss | None = None,
+    pulse: Pulse | None = None,
 ) -> Next:
     """Return what happens next.
 
     `was_suspended` and `recorded`, why the newest attempt ended, are what the status said before; `told` is what it
-    says now, and what the budget was charged for.
+    says now, and what the budget was charged for. `pulse` is the last sign that the newest attempt makes steps.
     """
     if view.state is JobState.COMPLETE:
         return Completed()
@@ -137,7 +140,7 @@ def decide(
             return _after_vanishing(view, rules, now, told or (None if was_suspended else _vanished(view)))
         case JobState.LEAVING:
             return _leaving(view, rules, now, recorded or _vanished(view))
-    return _live(view, clock, rules, now, recorded)
+    return _live(view, clock, rules, now, recorded, unanswered.lost(view.attempt_pods, pulse, now))
 
 
 def loss_of(view: View) -> Loss:
@@ -149,7 +152,7 @@ def loss_of(view: View) -> Loss:
     return ruled(classify(view.attempt_pods, int(view.job["spec"]["completions"])), view.rules)
 
 
-def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss | None) -> Next:
+def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss | None, silence: Silence) -> Next:
     job = view.job
     assert job is not None  # noqa: S101 (a live Job is one that exists)
     target, held = job_ref(job), view.state is JobState.HELD
@@ -169,11 +172,10 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
         return Hold(_restarting(view, loss), (*others, *_hurried(view, loss)), wake, loss)
-    late, due = _late(view, rules, now, recorded)
+    late, due = _late(view, rules, now, recorded, silence)
     if late is not None:
         loss = ruled(late, view.rules)
-        end = _given_up(job) if raystatus.is_ray_job(job) else (Delete(target, "Foreground"),)
-        return Hold(_restarting(view, loss), (*others, *end), wake, loss)
+        return Hold(_restarting(view, loss), (*others, *_end(view, job, loss, silence)), wake, loss)
     if due is not None:
         wake = sooner(wake, due)
     if rules.active_deadline_seconds is not None:
@@ -207,13 +209,23 @@ def _ending(view: View, job: Object, stuck: tuple[Delete, ...], resized: Loss | 
     target = job_ref(job)
     if stuck or resized is None:
         # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
-        loss = resized or ruled(_unanswered(view, stuck[0].ref.name), view.rules)
+        loss = resized or ruled(_unanswered(view, stuck[0].ref.uid), view.rules)
         return Hold(_restarting(view, loss), (Delete(target), *stuck), lost=loss)
     verdict = _restarting(view, resized)
     if view.state is JobState.HELD:
         # It has no pods, and a Job that is suspended does not end.
         return Hold(verdict, (Delete(target, "Foreground"),))
     return Hold(verdict, _given_up(job))
+
+
+def _end(view: View, job: Object, loss: Loss, silence: Silence) -> tuple[Action, ...]:
+    """Return what ends an attempt that would not end by itself, or not soon."""
+    by_kuberay = raystatus.is_ray_job(job)
+    if silence.pods or (loss.reason == Cause.NODE_LOST and not by_kuberay):
+        # As with a pod that is stuck; and the others stand still, and have nothing to save.
+        forced = [Delete(ref(pod, "v1", "Pod"), grace_seconds=0) for pod in silence.pods]
+        return (Delete(job_ref(job)), *forced, *_hastened(view, but=silence.pods))
+    return _given_up(job) if by_kuberay else (Delete(job_ref(job), "Foreground"),)
 
 
 def _given_up(job: Object) -> tuple[Patch, ...]:
@@ -224,22 +236,28 @@ def _given_up(job: Object) -> tuple[Patch, ...]:
 
 
 def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
+    return _hastened(view) if loss.reason == Cause.HANG else ()
+
+
+def _hastened(view: View, but: Collection[Object] = ()) -> tuple[Delete, ...]:
     """Return deletes of what is left of a gang that stood still: it has nothing to save, and may not hear that."""
-    if loss.reason != Cause.HANG:
-        return ()
-    left = [pod for pod in view.attempt_pods if alive(pod)]
+    left = [pod for pod in view.attempt_pods if alive(pod) and pod not in but]
     slow = [pod for pod in left if int(pod["metadata"].get("deletionGracePeriodSeconds", HURRY + 1)) > HURRY]
     return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=HURRY) for pod in slow)
 
 
-def _late(view: View, rules: Rules, now: datetime, recorded: Loss | None) -> tuple[Loss | None, float | None]:
-    if recorded is not None and recorded.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED):
-        # What has been told is carried out, though the pod may have started since.
+def _late(
+    view: View, rules: Rules, now: datetime, recorded: Loss | None, silence: Silence
+) -> tuple[Loss | None, float | None]:
+    if recorded is not None and recorded.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED, Cause.NODE_LOST):
+        # What has been told is carried out, though the pod may have started since, or its node answer again.
         return recorded, None
+    if silence.pods:
+        return unanswered.loss(silence.pods[0]), None
     gone = _gone(view, now, recorded)
     late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
     stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
-    for wait in (then, gone.wake):
+    for wait in (then, gone.wake, silence.wake):
         due = due if wait is None else sooner(due, wait)
     return gone.loss or late or stuck, due
 
@@ -326,7 +344,9 @@ def _stuck(view: View, now: datetime) -> tuple[tuple[Delete, ...], float | None]
         meta = pod["metadata"]
         if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds") == 0 or not alive(pod):
             continue
-        left = (parse(meta["deletionTimestamp"]) - now).total_seconds() + STUCK
+        # Of a node that does not answer, Kubernetes has waited for longer already.
+        patience = 0.0 if unanswered.is_on_one(pod) else STUCK
+        left = (parse(meta["deletionTimestamp"]) - now).total_seconds() + patience
         if left > 0:
             wake = sooner(wake, left)
         else:
@@ -345,9 +365,8 @@ def _restarting(view: View, loss: Loss) -> Verdict:
     return Verdict(State.RECONCILING, Reason.RESTARTING, message)
 
 
-def _unanswered(view: View, name: str) -> Loss:
-    where = next((podstatus.node(pod) for pod in view.pods if podstatus.name(pod) == name), None)
-    return Loss(Cause.NODE_LOST, f"pod {name} did not end in time: its node does not answer", node=where)
+def _unanswered(view: View, uid: str) -> Loss:
+    return unanswered.loss(next(pod for pod in view.pods if pod["metadata"]["uid"] == uid))
 
 
 def _vanished(view: View) -> Loss:

@@ -53,6 +53,7 @@ from modelwright.plan.questions import KindServed, Question, ReadDocument, Store
 from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import stamp
+from modelwright.plan.unanswered import Pulse
 from modelwright.plan.validation import sentence, status_before
 
 MODULE = "modelwright.runtime.train"
@@ -122,6 +123,7 @@ def _next(job: _Job) -> Plan | Ask:
         was_suspended=is_suspended(job.before.conditions),
         recorded=history.loss_told(job.before.attempts, job.view.number),
         told=history.loss_told(job.status.attempts, job.view.number),
+        pulse=_pulse(job),
     )
     growing = elastic.is_growing(job.status, job.view.number) and isinstance(step, Hold) and not job.spec.suspend
     keep = job.view.number if growing else None
@@ -131,6 +133,13 @@ def _next(job: _Job) -> Plan | Ask:
     made = _conclude(job, step) if isinstance(step, Completed) or _may_have_result(job, step) else _proceed(job, step)
     superfluous = elastic.room_of(job.observed).dismissed(keep=keep)
     return made if isinstance(made, Ask) else replace(made, actions=(*superfluous, *made.actions))
+
+
+def _pulse(job: _Job) -> Pulse | None:
+    """Return the last step that the gang is known to have made; None where one would not have heard of later ones."""
+    report, number = job.observed.report, job.view.number
+    heard = isinstance(report, TrainingReport) and report.attempt == number
+    return history.pulse(job.status, number) if heard and not _evaluating(job) else None
 
 
 def _queue(job: _Job) -> Queue | None:

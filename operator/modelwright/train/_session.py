@@ -239,6 +239,7 @@ class Session(Rows):
             total_steps=self._total,
             loss=loss,
             metrics=tuple(metrics[:_MOST_METRICS]) or None,
+            seconds_per_step=self._pace.seconds_per_step(self._done),
             eta_seconds=None if self._total is None else self._pace.eta(self._done, self._total),
         )
         self._reporter.send(

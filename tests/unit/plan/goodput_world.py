@@ -120,8 +120,8 @@ class History:
 
     def look(self, second: float, reason: str = Reason.TRAINING, *, state: State = State.RECONCILING) -> Goodput:
         """Look at it, and write the status; the progress that was reported is in it, as the planner would have it."""
-        before, after = self.before, with_report(self.status, self.report, self.status.attempt or 0)
         now = CREATED + timedelta(seconds=second)
+        before, after = self.before, with_report(self.status, self.report, self.status.attempt or 0, now)
         if reason in (Reason.SUCCEEDED, Reason.FAILED):
             after = after.model_copy(update={"completion_time": stamp(now)})
         document = {"metadata": {"creationTimestamp": at(0)}}

@@ -74,9 +74,9 @@ def test_an_attempt_that_vanishes_before_it_began_is_charged_too() -> None:
 def test_the_step_that_broke_the_program_outlives_a_report_of_an_earlier_one() -> None:
     broken = Loss("WorkerFailed", "ValueError: no", FailureClass.APPLICATION_ERROR, step=40)
     over = brought_up(history.noted(BEGUN, 1, broken, ()), job=job())
-    said = history.with_report(over, TrainingReport(attempt=1, progress=Progress(step=10)), 1)
+    said = history.with_report(over, TrainingReport(attempt=1, progress=Progress(step=10)), 1, NOW)
     assert said.attempts[0].last_step == 40
-    later = history.with_report(over, TrainingReport(attempt=1, progress=Progress(step=42)), 1)
+    later = history.with_report(over, TrainingReport(attempt=1, progress=Progress(step=42)), 1, NOW)
     assert later.attempts[0].last_step == 42
 
 
@@ -89,7 +89,8 @@ def test_a_node_is_kept_away_from_as_soon_as_its_loss_is_noted() -> None:
 
 
 def reported(status: TrainingJobStatus, attempt: int, step: int, **fields: Any) -> TrainingJobStatus:
-    return history.with_report(status, TrainingReport(attempt=attempt, progress=Progress(step=step), **fields), attempt)
+    report = TrainingReport(attempt=attempt, progress=Progress(step=step), **fields)
+    return history.with_report(status, report, attempt, NOW)
 
 
 def test_where_processes_started_again_in_their_pods_is_not_where_their_attempt_began() -> None:
@@ -104,7 +105,7 @@ def test_where_processes_started_again_in_their_pods_is_not_where_their_attempt_
 def test_an_attempt_of_which_only_the_second_start_was_heard_began_there() -> None:
     two = (Attempt(number=1, start_time=AT, last_step=50), Attempt(number=2, start_time=AT))
     status = history.with_report(
-        TrainingJobStatus(attempt=2, attempts=two), TrainingReport(attempt=2, stage="Starting", restarts=2), 2
+        TrainingJobStatus(attempt=2, attempts=two), TrainingReport(attempt=2, stage="Starting", restarts=2), 2, NOW
     )
     assert status.attempts[1].process_restarts == 2
     first, second = reported(status, 2, 45, resumed_from_step=40, restarts=2).attempts

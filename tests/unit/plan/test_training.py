@@ -15,7 +15,7 @@ from modelwright.plan.attempts import attempt_of, finished
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import failed
 from modelwright.plan.questions import Answer, Question, ReadDocument, ReadLive, SecretExists, Unavailable
-from modelwright.plan.times import parse, seconds_between
+from modelwright.plan.times import parse, seconds_between, stamp
 from tests.simulation.cluster import Key
 from tests.simulation.nodes import JobController, Kueue, finish
 from tests.simulation.one_job import COMMAND, RECIPE, Simulation
@@ -232,13 +232,17 @@ def test_all_attempts_share_the_deadline() -> None:
 
 def test_progress_is_what_rank_0_last_said_of_this_attempt() -> None:
     sim = running()
+    heard = sim.world.now
     report(sim, progress=Progress(step=10, loss=float("nan")), resumed_from_step=4)
-    assert sim.status["progress"] == {"step": 10}
+    told = {"step": 10, "lastStepTime": stamp(heard)}
+    assert sim.status["progress"] == told
     assert sim.status["attempts"][0]["resumedFromStep"] == 4
+    report(sim, progress=Progress(step=10, loss=0.5))
+    assert sim.status["progress"] == {**told, "loss": 0.5}, "that was no further step"
     report(sim, stage="Evaluating")
-    assert (sim.ready, sim.status["progress"]) == (("False", "Evaluating"), {"step": 10})
+    assert (sim.ready, sim.status["progress"]) == (("False", "Evaluating"), {**told, "loss": 0.5})
     report(sim, attempt=7, progress=Progress(step=99))
-    assert (sim.ready, sim.status["progress"]) == (("False", "Evaluating"), {"step": 10})
+    assert (sim.ready, sim.status["progress"]) == (("False", "Evaluating"), {**told, "loss": 0.5})
     sim.world.crash()
     sim.world.step()
     assert sim.ready == ("False", "Evaluating"), "a restarted operator has no report, and no reason to take it back"

@@ -16,11 +16,16 @@ class Pace:
         self._started = now()
         self.first_step = first_step
 
-    def eta(self, step: int, total: int) -> int | None:
-        """Return the seconds that are left after so many steps; None before one was made."""
+    def seconds_per_step(self, step: int) -> float | None:
+        """Return what a step took on the average, after so many steps; None before one was made."""
         if step <= self.first_step:
             return None
-        return round((self._now() - self._started) / (step - self.first_step) * max(0, total - step))
+        return float(f"{(self._now() - self._started) / (step - self.first_step):.4g}")
+
+    def eta(self, step: int, total: int) -> int | None:
+        """Return the seconds that are left after so many steps; None before one was made."""
+        pace = self.seconds_per_step(step)
+        return None if pace is None else round(pace * max(0, total - step))
 
 
 class Clock:
@@ -46,5 +51,6 @@ class Clock:
             epoch=min(trainer.step // trainer.steps_per_epoch + 1, epochs),
             epochs=epochs,
             loss=loss if math.isfinite(loss) else None,
+            seconds_per_step=self._pace.seconds_per_step(trainer.step),
             eta_seconds=self._pace.eta(trainer.step, trainer.total_steps),
         )
