@@ -280,7 +280,7 @@ def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | Non
     told = view.job is not None and raystatus.is_ray_job(view.job) and loss.reason != PEER_LOST
     seen = told or any(failed(pod) for pod in view.attempt_pods)
     known = recorded is not None and recorded.reason != Cause.POD_DELETED
-    if not seen and not known and now < ended + timedelta(seconds=SETTLE):
+    if not seen and not known and _may_be_seen(view, ended) and now < ended + timedelta(seconds=SETTLE):
         return Hold(None, wake_after=SETTLE)
     if loss.reason in RESIZED:
         return _retry(view, rules, loss, now, not_before=ended)
@@ -292,6 +292,15 @@ def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | Non
         # One that comes at once may come again and again, as on a node that is being shut down.
         wait = 0.0
     return _retry(view, rules, loss, now, not_before=ended + timedelta(seconds=wait))
+
+
+def _may_be_seen(view: View, ended: datetime) -> bool:
+    """Tell whether more may come to be known of the pods of a Job that has ended.
+
+    Those of an attempt that ran for a while were seen; where none of them is there any more, all are deleted.
+    """
+    started = view.job and started_at(view.job)
+    return bool(view.attempt_pods) or not started or seconds_between(started, ended) < SETTLE
 
 
 def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None) -> Next:

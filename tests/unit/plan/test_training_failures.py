@@ -7,11 +7,12 @@ import pytest
 from modelwright.api.trainingjob import Progress
 from modelwright.plan import training
 from modelwright.plan.actions import Delete, Plan
-from modelwright.plan.attempts import attempt_of
+from modelwright.plan.attempts import attempt_of, finished
 from modelwright.plan.observed import Observed
 from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.times import stamp
-from tests.simulation.nodes import Kueue
+from tests.simulation.cluster import key_of
+from tests.simulation.nodes import Kueue, finish
 from tests.simulation.one_job import COMMAND, RECIPE, Simulation
 from tests.simulation.world import SETTINGS
 from tests.unit.plan.training_world import message, report, running
@@ -233,3 +234,26 @@ def test_an_attempt_that_kueue_started_says_where_its_logs_are() -> None:
 def test_an_image_of_the_users_keeps_no_logs() -> None:
     sim = running(COMMAND)
     assert "logs" not in sim.status["attempts"][0]
+
+
+def vanished(sim: Simulation, number: int = 1) -> None:
+    """Let an attempt fail, and its pods be gone before anybody looks."""
+    for pod in sim.world.cluster.of_kind("Pod"):
+        finish(sim.world.cluster, pod, 143)
+    for controller in sim.world.controllers:
+        controller.step()
+    for pod in sim.world.cluster.of_kind("Pod"):
+        sim.world.cluster.remove(key_of(pod))
+    (job,) = (job for job in sim.world.cluster.of_kind("Job") if attempt_of(job) == number)
+    assert finished(job)
+
+
+@pytest.mark.parametrize(("ran", "longest"), [(20, 2), (2, 8)])
+def test_pods_that_are_gone_are_waited_for_only_where_nobody_can_have_seen_them(ran: int, longest: int) -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0}})
+    sim.world.run(ran - 2)
+    vanished(sim)
+    failed_at = sim.world.now
+    sim.until(lambda: sim.status["attempt"] == 2)
+    assert longest / 2 <= (sim.world.now - failed_at).total_seconds() <= longest
+    assert sim.status["attempts"][0]["reason"] == "PodDeleted"
