@@ -15,6 +15,9 @@ from modelwright.plan.observed import Alert
 
 REPORT_SECONDS = 3.0
 """Reports lead to at most one look at an object in so long."""
+LOOKS_PER_SECOND = 20.0
+"""And all reports together to so many: each look at a gang that makes steps writes a status, and the API server is for
+others too. The status of each of a thousand gangs tells of its steps every 50 s then."""
 
 Report = TrainingReport | SweepReport
 _AlertId = tuple[str, str]
@@ -37,6 +40,8 @@ class Inbox:
         self._wake = wake
         self._clock = clock
         self._reports: dict[Key, _Reported] = {}
+        self._free = float("-inf")
+        """When the next look may be that is only for progress."""
         self._alerts: dict[Key, dict[_AlertId, Alert]] = {}
         self._waiting: dict[Key, list[tuple[frozenset[_AlertId], asyncio.Future[None]]]] = {}
 
@@ -46,10 +51,21 @@ class Inbox:
         if known is not None and known.report.attempt > report.attempt:
             return
         now, last = self._clock(), known.look if known is not None else float("-inf")
-        # A look in the future may have been replaced by an earlier one for another reason: it is asked for again.
-        look = last if last > now else max(now, last + REPORT_SECONDS)
+        if known is None or _stage(known.report) != _stage(report):
+            look = max(now, last + REPORT_SECONDS) if last <= now else min(last, now + REPORT_SECONDS)
+        elif last > now:
+            # It may have been replaced by an earlier look for another reason: it is asked for again.
+            look = last
+        else:
+            look = max(last + REPORT_SECONDS, self._slot(now))
         self._reports[key] = _Reported(uid, report, look)
         self._wake(key, look - now)
+
+    def _slot(self, now: float) -> float:
+        """Return when there is time for one more look."""
+        slot = max(now, self._free)
+        self._free = slot + 1 / LOOKS_PER_SECOND
+        return slot
 
     def last_report(self, key: Key, uid: str) -> Report | None:
         """Return the last report about one life of an object."""
@@ -111,3 +127,8 @@ class Inbox:
             self._waiting[key] = waiting
         else:
             self._waiting.pop(key, None)
+
+
+def _stage(report: Report) -> tuple[int, str]:
+    """Return what a report says that people wait for: which attempt it is, and what that does."""
+    return report.attempt, report.stage if isinstance(report, TrainingReport) else ""

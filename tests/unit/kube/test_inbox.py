@@ -1,7 +1,7 @@
 import asyncio
 
 from modelwright.api.run import TrainingReport
-from modelwright.kube.inbox import REPORT_SECONDS, Inbox
+from modelwright.kube.inbox import LOOKS_PER_SECOND, REPORT_SECONDS, Inbox
 from modelwright.kube.objects import Key
 from modelwright.plan.observed import Alert
 from tests.unit.kube.fake_api import Clock
@@ -28,6 +28,35 @@ def test_a_report_wakes_its_object_at_once_and_many_reports_wake_it_rarely() -> 
         clock.now += 0.1
     assert woken.delays[0] == 0
     assert len(looks) <= 100 * 0.1 / REPORT_SECONDS + 2
+
+
+def test_a_thousand_gangs_are_looked_at_in_turn_and_no_more_often_than_the_api_server_can_bear() -> None:
+    clock, seconds = Clock(), 200
+    looks: dict[Key, set[float]] = {}
+    inbox = Inbox(lambda key, delay: looks.setdefault(key, set()).add(clock.now + delay), clock)
+    gangs = [Key("TrainingJob", "ns", f"a-{number}") for number in range(1000)]
+    begun = clock.now
+    for _ in range(seconds // 2):
+        for gang in gangs:
+            inbox.report(gang, "u", TrainingReport(attempt=1))
+        clock.now += 2
+    # The first report of each is new, and leads to a look of its own.
+    later = sorted(look for each in looks.values() for look in each if begun < look <= clock.now)
+    assert len(later) <= LOOKS_PER_SECOND * seconds + 1
+    assert min(len(each) for each in looks.values()) >= seconds // 55
+
+
+def test_a_gang_that_does_something_else_is_looked_at_soon_however_many_there_are() -> None:
+    woken, clock = Woken(), Clock()
+    inbox = Inbox(woken, clock)
+    for stage in ("Starting", "Training", "Training"):
+        for number in range(1000):
+            inbox.report(Key("TrainingJob", "ns", f"a-{number}"), "u", TrainingReport(attempt=1, stage=stage))
+        clock.now += 10
+    assert woken.delays[1999] == 0
+    assert woken.delays[2999] > 40
+    inbox.report(Key("TrainingJob", "ns", "a-999"), "u", TrainingReport(attempt=1, stage="Evaluating"))
+    assert woken.delays[-1] == REPORT_SECONDS
 
 
 def test_the_last_report_is_kept_and_one_of_an_older_attempt_is_not() -> None:
