@@ -1,4 +1,4 @@
-"""What is done to a training, and when: processes killed, pods deleted."""
+"""What is done to a training, and when: processes killed, pods deleted, a node lost."""
 
 import random
 import time
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from e2e.cluster import second_node
+from e2e.cluster.paths import Layout
 from e2e.support.resources import Object, Resources
 
 
@@ -20,6 +22,8 @@ class Kind(StrEnum):
     """The pod of the first worker: of Ray's head, or of torchrun's rendezvous."""
     GANG = "gang"
     """All pods at once."""
+    NODE = "node"
+    """The node of a worker that is not the first. It is the second node of the local cluster."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ def schedule(
 
 def hit(resources: Resources, fault: Fault) -> Hit | None:
     """Do it to what runs in a namespace; None where there was nothing to be hit."""
+    if fault.kind is Kind.NODE:
+        return Hit(fault, second_node.lose(Layout.default()))
     pods = {index_of(pod): pod["metadata"]["name"] for pod in resources.list("pods") if is_there(pod)}
     if fault.kind is Kind.GANG:
         return _delete(resources, fault, sorted(pods.values()))

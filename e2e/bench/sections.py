@@ -18,6 +18,7 @@ _FAULTS = {
     "pod": "a worker's pod deleted",
     "head": "the first worker's pod deleted",
     "gang": "all pods deleted",
+    "node": "a worker's node lost",
 }
 NOTHING = "-"
 

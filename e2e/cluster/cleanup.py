@@ -11,7 +11,6 @@ from e2e.cluster.paths import Layout
 
 _MOUNTS = Path("/proc/self/mounts")
 _LOG_LINKS = Path("/var/log/containers")
-_CGROUPS = Path("/sys/fs/cgroup")
 # What the kubelet and kube-proxy leave in the packet filter even after `kube-proxy --cleanup`.
 _KUBERNETES_CHAIN = re.compile(r"\bKUBE-[A-Z-]+\b")
 
@@ -63,14 +62,3 @@ def mounts_below(folder: Path, mounts: str) -> list[str]:
     """Mount points in a folder, the innermost first."""
     targets = [line.split()[1].replace("\\040", " ") for line in mounts.splitlines()]
     return [target for target in reversed(targets) if Path(target).is_relative_to(folder)]
-
-
-def remove_cgroups() -> None:
-    """Remove the empty cgroups of pods, in every hierarchy."""
-    for top in (*_CGROUPS.glob("kubepods"), *_CGROUPS.glob("*/kubepods")):
-        nested = [path for path in top.rglob("*") if path.is_dir()]
-        for group in (*sorted(nested, reverse=True), top):
-            try:
-                group.rmdir()
-            except OSError:  # somebody still runs in it: another kubelet's
-                break

@@ -6,17 +6,22 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from e2e import cluster
-from e2e.cluster import binaries, images, lifecycle, progress, standalone
+from e2e.cluster import binaries, images, lifecycle, progress, second_node, standalone
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import Layout
+
+_Command = Callable[[argparse.Namespace], int]
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 (it has no other name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; what a person can put right is said in a sentence, without a traceback."""
     arguments = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    command: _Command = arguments.command
     try:
         return command(arguments)
     except ClusterError as error:
@@ -39,17 +44,21 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument(
         "names", nargs="*", metavar="NAME", help=f"one of {', '.join(images.NAMES)}; all if none is named"
     )
+    second = _add(commands, "second-node", None, "a second node beside the first, and the loss of it")
+    _add_second_node(second.add_subparsers(required=True, metavar="COMMAND"))
     plane = _add(commands, "control-plane", _control_plane, "run an API server without a node until interrupted")
     plane.add_argument("--controller-manager", action="store_true", help="with the built-in controllers")
     return parser
 
 
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
+def _add_second_node(commands: _Commands) -> None:
+    """Only for a cluster that `up` has brought up on this machine."""
+    _add(commands, "up", partial(_second_node, second_node.up), "bring it up anew; it has the images of the first")
+    _add(commands, "lose", partial(_second_node, second_node.lose), "have it vanish: no network, all processes killed")
+    _add(commands, "remove", partial(_second_node, second_node.remove), "remove it, lost or not, with its pods")
+
+
+def _add(commands: _Commands, name: str, command: _Command | None, text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
     return parser
@@ -68,12 +77,19 @@ def _down(arguments: argparse.Namespace) -> int:
 
 
 def _status(_: argparse.Namespace) -> int:
-    conditions = lifecycle.status(Layout.default())
+    layout = Layout.default()
+    conditions = lifecycle.status(layout)
     print(f"{'COMPONENT':<25}{'PID':<9}{'STATE':<7}LOG")
-    for condition in conditions:
+    for condition in (*conditions, *lifecycle.second_node_status(layout)):
         state = "up" if condition.up else "down"
         print(f"{condition.name:<25}{condition.pid or '-':<9}{state:<7}{condition.log}")
     return 0 if all(condition.up for condition in conditions) else 1
+
+
+def _second_node(action: Callable[[Layout], object], _: argparse.Namespace) -> int:
+    with second_node.reserved():
+        action(Layout.default())
+    return 0
 
 
 def _binaries(_: argparse.Namespace) -> int:

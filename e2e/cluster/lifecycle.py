@@ -1,16 +1,17 @@
 """Bringing the local cluster up, taking it down, and saying how it is."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from e2e.cluster import (
     binaries,
+    cgroups,
     cleanup,
     dns,
     kubeconfig,
     locks,
+    members,
     network,
     node,
     packages,
@@ -20,6 +21,7 @@ from e2e.cluster import (
     progress,
     registry,
     runtime,
+    second_node,
     smoke,
     storage,
 )
@@ -75,7 +77,7 @@ def supervisor(layout: Layout) -> Supervisor:
 def up(layout: Layout) -> None:
     """Bring the cluster up, or repair what is not as it should be; a cluster that is well is left alone."""
     preflight.require()
-    with _lock():
+    with locks.cluster():
         _up(layout)
 
 
@@ -100,11 +102,12 @@ def _up(layout: Layout) -> None:
 
 def down(layout: Layout, *, purge: bool = False) -> None:
     """Stop everything and remove every trace, but for caches; safe on a cluster that is down or half down."""
-    with _lock():
+    with locks.cluster():
         _down(layout, purge=purge)
 
 
 def _down(layout: Layout, *, purge: bool) -> None:
+    second_node.clear(layout)
     processes = supervisor(layout)
     others = [name for name in processes.names() if name not in _NAMES]
     for name in (*others, *reversed(_NAMES)):
@@ -117,23 +120,25 @@ def _down(layout: Layout, *, purge: bool) -> None:
     cleanup.unmount([layout.root, paths.RUN])
     cleanup.remove_log_links(layout.logs)
     cleanup.remove([*([layout.root] if purge else layout.of_one_life()), paths.RUN])
-    cleanup.remove_cgroups()
+    cgroups.remove("kubepods")
     progress.say("the cluster is down" + (", its images are gone too" if purge else ""))
 
 
 def status(layout: Layout) -> list[Condition]:
     """How every component is, in the order in which they start."""
     processes = supervisor(layout)
-    found = []
-    for name in _NAMES:
-        record = processes.find(name)
-        found.append(Condition(name, record.pid if record else None, processes.alive(name), processes.log(name)))
-    return found
+    return [_condition(processes, name) for name in _NAMES]
 
 
-def _lock() -> AbstractContextManager[None]:
-    """Two commands that start and stop the same processes would leave some of them unrecorded."""
-    return locks.exclusive(paths.state_root() / "cluster.lock")
+def second_node_status(layout: Layout) -> list[Condition]:
+    """How the components of the second node are; none where there is no second node."""
+    processes = supervisor(layout)
+    return [_condition(processes, name) for name in second_node.names(layout) if processes.find(name)]
+
+
+def _condition(processes: Supervisor, name: str) -> Condition:
+    record = processes.find(name)
+    return Condition(name, record.pid if record else None, processes.alive(name), processes.log(name))
 
 
 def _control_plane(layout: Layout) -> ControlPlane:
@@ -161,13 +166,13 @@ def _ensure_credentials(layout: Layout, control_plane: ControlPlane) -> None:
 
 
 def _foundation(layout: Layout, control_plane: ControlPlane) -> list[Component]:
-    services = [runtime.component(layout), registry.component(layout), storage.component(layout)]
+    services = [runtime.component(members.first(layout)), registry.component(layout), storage.component(layout)]
     return [control_plane.etcd(), *services, control_plane.api_server()]
 
 
 def _workers(layout: Layout, control_plane: ControlPlane) -> list[Component]:
     controllers = [control_plane.controller_manager(), control_plane.scheduler()]
-    return [*controllers, dns.component(layout), node.proxy(layout), node.kubelet(layout)]
+    return [*controllers, dns.component(layout), node.proxy(layout), node.kubelet(members.first(layout))]
 
 
 def _start(layout: Layout, components: Sequence[Component]) -> bool:
@@ -197,6 +202,6 @@ def _remove_containers(layout: Layout) -> None:
     if not runtime.STATE.exists():
         return
     if not supervisor(layout).alive("containerd"):
-        _start(layout, [runtime.component(layout)])
+        _start(layout, [runtime.component(members.first(layout))])
     with progress.step("removing pods"):
         runtime.remove_containers()

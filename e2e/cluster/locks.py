@@ -2,10 +2,10 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from e2e.cluster import progress
+from e2e.cluster import paths, progress
 
 
 @contextmanager
@@ -19,3 +19,8 @@ def exclusive(path: Path) -> Iterator[None]:
             progress.say(f"waiting for another command that holds {path}")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def cluster() -> AbstractContextManager[None]:
+    """Hold the cluster: two commands that start and stop the same processes would leave some of them unrecorded."""
+    return exclusive(paths.state_root() / "cluster.lock")

@@ -37,6 +37,17 @@ def remove() -> None:
     _restore_sysctls()
 
 
+def add_address(address: str) -> None:
+    """Give the bridge one more address, of another node."""
+    shell.run(["ip", "address", "replace", f"{address}/32", "dev", BRIDGE])
+
+
+def remove_address(address: str) -> None:
+    """Take it away again, if it is there."""
+    if _bridge_exists():
+        shell.attempt(["ip", "address", "delete", f"{address}/32", "dev", BRIDGE])
+
+
 def conflict() -> str | None:
     """The other link that already has one of the ranges, as a sentence, or None."""
     for route in json.loads(shell.run(["ip", "-json", "route", "show"]) or "[]"):

@@ -1,6 +1,7 @@
-"""The node: the kubelet and kube-proxy."""
+"""A node: the kubelet; and kube-proxy, which does for both nodes because they have one kernel."""
 
-from e2e.cluster import binaries, files, health, runtime
+from e2e.cluster import binaries, cgroups, files, health
+from e2e.cluster.members import Member
 from e2e.cluster.paths import Layout
 from e2e.cluster.ports import Address
 from e2e.cluster.processes import Component
@@ -11,43 +12,49 @@ _PROXY_HEALTH = Address("127.0.0.1", 10256)
 _PROXY_METRICS = Address("127.0.0.1", 10249)
 
 
-def kubelet(layout: Layout) -> Component:
+def kubelet(member: Member) -> Component:
     """The kubelet, listening on the bridge only."""
-    config = files.write_json(layout.config / "kubelet.json", _kubelet_configuration(layout))
-    kubeconfig = layout.pki / "kubelet.kubeconfig"
-    layout.kubelet.mkdir(parents=True, exist_ok=True)
+    config = files.write_json(member.config / "kubelet.json", kubelet_configuration(member))
+    kubeconfig = member.pki / f"{member.kubelet_name}.kubeconfig"
+    member.kubelet.mkdir(parents=True, exist_ok=True)
     argv = (
         str(binaries.path("kubelet")),
         f"--config={config}",
         f"--kubeconfig={kubeconfig}",
-        f"--root-dir={layout.kubelet}",
-        f"--hostname-override={NODE_NAME}",
-        f"--node-ip={NODE_ADDRESS}",
+        f"--root-dir={member.kubelet}",
+        f"--hostname-override={member.name}",
+        f"--node-ip={member.address}",
+        *((f"--node-labels={member.taint}=true",) if member.taint else ()),
     )
     return Component(
-        "kubelet",
-        argv,
+        member.kubelet_name,
+        cgroups.joining(member.daemons, argv) if member.cgroup else argv,
         reads=(config, kubeconfig),
-        listens=(Address(NODE_ADDRESS, 10250), _KUBELET_HEALTH),
-        ready=lambda: health.answers(f"http://{_KUBELET_HEALTH}/healthz"),
+        listens=(Address(member.address, 10250), _health(member)),
+        ready=lambda: health.answers(f"http://{_health(member)}/healthz"),
     )
 
 
-def _kubelet_configuration(layout: Layout) -> dict[str, object]:
-    resolver = files.write(layout.config / "resolv.conf", f"nameserver {NODE_ADDRESS}\n")
+def _health(member: Member) -> Address:
+    return Address(member.address if member.cgroup else _KUBELET_HEALTH.host, _KUBELET_HEALTH.port)
+
+
+def kubelet_configuration(member: Member) -> dict[str, object]:
+    """What the kubelet of a node is told."""
+    resolver = files.write(member.config / "resolv.conf", f"nameserver {NODE_ADDRESS}\n")
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": NODE_ADDRESS,
+        "address": member.address,
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},
-            "x509": {"clientCAFile": str(layout.pki / "ca.crt")},
+            "x509": {"clientCAFile": str(member.pki / "ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(layout.pki / "kubelet.crt"),
-        "tlsPrivateKeyFile": str(layout.pki / "kubelet.key"),
-        "containerRuntimeEndpoint": f"unix://{runtime.SOCKET}",
+        "tlsCertFile": str(member.pki / f"{member.kubelet_name}.crt"),
+        "tlsPrivateKeyFile": str(member.pki / f"{member.kubelet_name}.key"),
+        "containerRuntimeEndpoint": f"unix://{member.socket}",
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": False,
         "failSwapOn": False,
@@ -55,13 +62,23 @@ def _kubelet_configuration(layout: Layout) -> dict[str, object]:
         "clusterDomain": CLUSTER_DOMAIN,
         # The machine's own resolver is outside the cluster: no pod is told of it, whatever its dnsPolicy.
         "resolvConf": str(resolver),
-        "podLogsDir": str(layout.logs / "pods"),
+        "podLogsDir": str(member.pod_logs),
         "maxPods": 110,
         # A developer's disk is nearly full more often than not: never delete an image, evict at the last moment.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "evictionPressureTransitionPeriod": "10s",
+        **(_apart(member) if member.cgroup else {}),
+    }
+
+
+def _apart(member: Member) -> dict[str, object]:
+    """What keeps it apart from another node on the same machine: it would end the pods that it finds in its cgroups."""
+    return {
+        "cgroupRoot": f"/{member.cgroup}",
+        "healthzBindAddress": member.address,
+        "registerWithTaints": [{"key": member.taint, "effect": "NoSchedule"}],
     }
 
 

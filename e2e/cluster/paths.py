@@ -94,6 +94,11 @@ class Layout:
         return self.root / "buildah"
 
     @property
+    def second_node(self) -> Path:
+        """All that the second node has; on the same disk as `containerd`, whose files it shares."""
+        return self.root / "second-node"
+
+    @property
     def images(self) -> Path:
         """The image references that the last ``images`` pushed, as JSON."""
         return self.root / "images.json"

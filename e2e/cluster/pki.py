@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from e2e.cluster import files
+from e2e.cluster.errors import ClusterError
 
 _LIFETIME = dt.timedelta(days=3650)
 _CLOCK_SKEW = dt.timedelta(hours=1)
@@ -42,9 +43,9 @@ def api_server(*hosts: str) -> Identity:
     return Identity("apiserver", "kube-apiserver", hosts=("localhost", "127.0.0.1", *service, *hosts))
 
 
-def node(name: str, address: str) -> Identity:
+def node(name: str, address: str, file: str = "kubelet") -> Identity:
     """The kubelet's certificate, as client and as server."""
-    return Identity("kubelet", f"system:node:{name}", "system:nodes", hosts=(name, address))
+    return Identity(file, f"system:node:{name}", "system:nodes", hosts=(name, address))
 
 
 def ensure(directory: Path, identities: Sequence[Identity]) -> None:
@@ -57,6 +58,14 @@ def ensure(directory: Path, identities: Sequence[Identity]) -> None:
     for identity in identities:
         _issue(directory, identity, authority_key, authority)
     _service_account_key(directory)
+
+
+def join(directory: Path, identity: Identity) -> None:
+    """Create one more certificate, signed by the authority that is there."""
+    key = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ClusterError(f"{directory / 'ca.key'} is not a key that this program has made")
+    _issue(directory, identity, key, x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes()))
 
 
 def _authority(directory: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

@@ -6,27 +6,35 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from e2e.cluster import binaries, files, paths, progress, shell
-from e2e.cluster.paths import Layout
+from e2e.cluster import binaries, cgroups, files, members, progress, shell
+from e2e.cluster.members import Member
 from e2e.cluster.processes import Component
 from e2e.cluster.settings import BRIDGE, POD_RANGE, REGISTRY
 
-SOCKET = paths.RUN / "containerd.sock"
-STATE = paths.RUN / "containerd"
+STATE = members.FIRST_STATE
+SOCKET = STATE.with_suffix(".sock")
 _CNI_PLUGINS = Path("/usr/lib/cni")
-_CTR = ("ctr", "--address", str(SOCKET), "--namespace", "k8s.io")
 
 
-def component(layout: Layout) -> Component:
-    """containerd, configured for this cluster."""
-    config = files.write(layout.config / "containerd.toml", _containerd_toml(layout))
-    files.write_json(layout.config / "cni/10-bridge.conflist", _cni(layout))
-    files.write(layout.config / "registries" / REGISTRY / "hosts.toml", _hosts_toml())
+def ctr(socket: Path) -> tuple[str, ...]:
+    """The beginning of a command to the containerd of a socket."""
+    return ("ctr", "--address", str(socket), "--namespace", "k8s.io")
+
+
+_CTR = ctr(SOCKET)
+
+
+def component(member: Member, *, pods: bool = True) -> Component:
+    """containerd of a node; without `pods` it knows nothing of them, and only keeps images and containers."""
+    config = files.write(member.config / "containerd.toml", _containerd_toml(member, pods=pods))
+    files.write_json(member.config / "cni/10-bridge.conflist", cni(member))
+    files.write(member.registries / REGISTRY / "hosts.toml", _hosts_toml())
+    argv = ("/usr/bin/containerd", "--config", str(config))
     return Component(
-        "containerd",
-        ("/usr/bin/containerd", "--config", str(config)),
+        member.containerd_name,
+        cgroups.joining(member.daemons, argv) if member.cgroup else argv,
         reads=(config,),
-        ready=lambda: shell.attempt([*_CTR, "version"]).returncode == 0,
+        ready=lambda: shell.attempt([*ctr(member.socket), "version"]).returncode == 0,
     )
 
 
@@ -64,24 +72,31 @@ def ensure_pause_image() -> None:
         shell.run([*_CTR, "images", "import", archive.name])
 
 
-def remove_containers() -> None:
+def remove_containers(socket: Path = SOCKET) -> None:
     """Kill whatever still runs in pods, and forget every container; images stay."""
-    for task in shell.run([*_CTR, "tasks", "ls", "-q"]).split():
-        shell.attempt([*_CTR, "tasks", "rm", "--force", task])
-    for container in shell.run([*_CTR, "containers", "ls", "-q"]).split():
-        shell.attempt([*_CTR, "containers", "rm", container])
+    command = ctr(socket)
+    for task in shell.run([*command, "tasks", "ls", "-q"]).split():
+        shell.attempt([*command, "tasks", "rm", "--force", task])
+    for container in containers(socket):
+        shell.attempt([*command, "containers", "rm", container])
 
 
-def _containerd_toml(layout: Layout) -> str:
+def containers(socket: Path = SOCKET) -> list[str]:
+    """The ids of all containers that a containerd knows."""
+    return shell.run([*ctr(socket), "containers", "ls", "-q"]).split()
+
+
+def _containerd_toml(member: Member, *, pods: bool) -> str:
+    more = "" if pods else ', "io.containerd.grpc.v1.cri"'
     return f"""\
 version = 2
-root = "{layout.containerd}"
-state = "{STATE}"
+root = "{member.containerd}"
+state = "{member.state}"
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt"]
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt"{more}]
 
 [grpc]
-  address = "{SOCKET}"
+  address = "{member.socket}"
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause_image()}"
@@ -92,7 +107,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{_CNI_PLUGINS}"
-    conf_dir = "{layout.config / "cni"}"
+    conf_dir = "{member.config / "cni"}"
 
   [plugins."io.containerd.grpc.v1.cri".containerd]
     # A training image has gigabytes: keep it once, not once compressed and once unpacked.
@@ -100,9 +115,20 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-
+{_runc_options(member)}
   [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "{layout.config / "registries"}"
+    config_path = "{member.registries}"
+"""
+
+
+def _runc_options(member: Member) -> str:
+    if not member.cgroup:
+        return ""
+    # What runc remembers would stay behind, among that of everybody's, when the node is lost.
+    return f"""\
+
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      Root = "{member.state / "runc"}"
 """
 
 
@@ -115,7 +141,9 @@ server = "http://{REGISTRY}"
 """
 
 
-def _cni(layout: Layout) -> dict[str, object]:
+def cni(member: Member) -> dict[str, object]:
+    """How the pods of a node get to the bridge, and their addresses."""
+    subnet = {"subnet": str(POD_RANGE), "rangeStart": member.pods[0], "rangeEnd": member.pods[1]}
     bridge = {
         "type": "bridge",
         "bridge": BRIDGE,
@@ -125,9 +153,9 @@ def _cni(layout: Layout) -> dict[str, object]:
         "ipMasq": False,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": str(POD_RANGE)}]],
+            "ranges": [[subnet]],
             "routes": [{"dst": "0.0.0.0/0"}],
-            "dataDir": str(layout.cni),
+            "dataDir": str(member.cni),
         },
     }
     return {"cniVersion": "0.4.0", "name": "modelwright", "plugins": [bridge]}

@@ -8,10 +8,18 @@ CLUSTER_NAME = "modelwright"
 NODE_NAME = "modelwright"
 CLUSTER_DOMAIN = "cluster.local"
 
+SECOND_NODE_NAME = "modelwright-second"
+SECOND_NODE_ADDRESS = "10.244.128.1"
+# The taint that keeps all others away, and the label by which pods find it.
+SECOND_NODE = "modelwright.dev/second-node"
+
 # The bridge is the node's only address: whatever listens, listens on it or on loopback, never outside.
 BRIDGE = "mw0"
 NODE_ADDRESS = "10.244.0.1"
 POD_RANGE = IPv4Network("10.244.0.0/16")
+# Nodes share the bridge, and each gives addresses to its pods from a half of its own.
+FIRST_PODS = ("10.244.0.2", "10.244.127.254")
+SECOND_PODS = ("10.244.128.2", "10.244.255.254")
 SERVICE_RANGE = IPv4Network("10.96.0.0/16")
 API_SERVICE_ADDRESS = str(SERVICE_RANGE[1])
 

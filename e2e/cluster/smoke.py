@@ -13,11 +13,11 @@ _NAMESPACE = "kube-system"
 _ENDED = ("Succeeded", "Failed")
 
 
-def await_node(kubectl: Kubectl, seconds: float = 60) -> None:
-    """Wait until the node takes pods and the controllers have made the default service account."""
+def await_node(kubectl: Kubectl, name: str = NODE_NAME, seconds: float = 60) -> None:
+    """Wait until a node takes pods and the controllers have made the default service account."""
     wait = f"--timeout={seconds:.0f}s"
-    _retry(kubectl, seconds, "get", "node", NODE_NAME)
-    kubectl.run("wait", f"node/{NODE_NAME}", "--for=condition=Ready", wait)
+    _retry(kubectl, seconds, "get", "node", name)
+    kubectl.run("wait", f"node/{name}", "--for=condition=Ready", wait)
     _retry(kubectl, seconds, "get", "serviceaccount", "default", f"--namespace={_NAMESPACE}")
 
 

@@ -75,5 +75,10 @@ def test_workers_share_the_cpus_and_have_a_thread_each(cpus: int, workers: int, 
 
 
 def test_processes_of_ray_are_not_reached_from_outside() -> None:
-    assert recovery_node.faults_of("ray", [*Kind]) == [Kind.POD, Kind.HEAD, Kind.GANG]
+    assert recovery_node.faults_of("ray", [*Kind]) == [Kind.POD, Kind.HEAD, Kind.GANG, Kind.NODE]
     assert recovery_node.faults_of("plain", [*Kind]) == [*Kind]
+
+
+@pytest.mark.parametrize("name", contenders.NAMES)
+def test_nobody_pulls_the_plug_of_a_cluster_of_others(name: str) -> None:
+    assert Kind.NODE not in recovery_node.faults_of(name, [*Kind], local=False)

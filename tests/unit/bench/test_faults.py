@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2e.bench import faults
-from e2e.bench.faults import Fault, Kind, hit, schedule
+from e2e.bench.faults import Fault, Hit, Kind, hit, schedule
 from e2e.support.resources import Object, Resources
 
 
@@ -20,6 +20,11 @@ def test_faults_alternate_and_begin_at_once() -> None:
         (120, Kind.PROCESS),
         (180, Kind.POD),
     ]
+
+
+def test_a_node_is_lost_only_where_that_is_asked_for() -> None:
+    assert Kind.NODE not in {fault.kind for fault in schedule(3600, 60, 2, seed=0)}
+    assert {fault.kind for fault in schedule(600, 60, 2, seed=0, kinds=[Kind.NODE])} == {Kind.NODE}
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.floats(1, 3600), st.floats(1, 600))
@@ -72,6 +77,13 @@ def test_a_fault_takes_the_pods_that_it_means(kind: Kind, deleted: list[str]) ->
     cluster = Cluster(pod(0), pod(1))
     assert struck(cluster, kind) is not None
     assert cluster.deleted == deleted
+
+
+def test_a_node_is_lost_once_and_no_pod_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults.second_node, "lose", lambda _: 1700000002.5)
+    cluster = Cluster(pod(0), pod(1))
+    assert struck(cluster, Kind.NODE) == Hit(Fault(0, Kind.NODE, 1), 1700000002.5)
+    assert cluster.deleted == []
 
 
 @pytest.fixture(params=[pod(1, "Failed"), pod(1, deletionTimestamp="2026-11-23T12:00:00Z")])

@@ -48,7 +48,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "recovery_node": recovery_node.result(
         {
             "recipe": {Kind.PROCESS: [Recovery(8.0, 3), Recovery(12.0, 5)], Kind.POD: [Recovery(None, 0)]},
-            "plain": {Kind.PROCESS: [Recovery(30.0, 9)]},
+            "plain": {Kind.PROCESS: [Recovery(30.0, 9)], Kind.NODE: [Recovery(400.0, 9)]},
         },
         [10.0],
         2,
@@ -128,6 +128,7 @@ def table(name: str) -> str:
 def test_a_fault_that_nobody_recovered_from_has_no_figure() -> None:
     assert "| a worker's process killed | 10.0 (1.00) | 30.0 (3.00) |" in table("recovery_node")
     assert "| a worker's pod deleted | - | - |" in table("recovery_node")
+    assert "| a worker's node lost | - | 400.0 (40.00) |" in table("recovery_node")
 
 
 def test_goodput_is_told_beside_that_of_the_plain_job_and_of_the_status() -> None:
