@@ -164,6 +164,8 @@ class Kubelets:
     """UIDs of pods whose node does not answer."""
     obstacle: Callable[[Object], Object | None] | None = None
     """Return the status of a pod that cannot start, or None."""
+    leaves_after: float = 0.0
+    """Seconds that a pod takes to leave when it is asked to, if its grace period is not shorter."""
 
     def step(self) -> None:
         """Look at every pod once."""
@@ -189,7 +191,12 @@ class Kubelets:
             if pod["metadata"].get("deletionGracePeriodSeconds") == 0 and "finalizers" not in pod["metadata"]:
                 self.cluster.remove(key_of(pod))
         elif _alive(pod):
-            finish(self.cluster, pod, code=143)
+            meta = pod["metadata"]
+            grace = float(meta["deletionGracePeriodSeconds"])
+            if seconds_between(meta["deletionTimestamp"], self.cluster.clock()) + grace >= min(
+                grace, self.leaves_after
+            ):
+                finish(self.cluster, pod, code=143)
         elif "finalizers" not in pod["metadata"]:
             self.cluster.remove(key_of(pod))
 

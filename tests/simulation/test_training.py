@@ -211,6 +211,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "pause": (RECIPE, {}, with_a_pause),
     "short pause": (RECIPE, {}, with_a_short_pause),
     "queued pause": (RECIPE, QUEUED, with_a_pause),
+    "queued short pause": (RECIPE, QUEUED, with_a_short_pause),
     "keyless pause": (RECIPE, QUEUED, with_a_pause_and_no_key_to_go_on_with),
     "storeless pause": (RECIPE, QUEUED, with_a_pause_and_no_store_to_go_on_from),
     "half a version": (RECIPE, {}, with_a_death_before_the_manifest),

@@ -1,6 +1,6 @@
 """What happens to a gang next: start it, hold it, let it run, start it again, or give up. For training and tuning."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -44,6 +44,9 @@ STUCK = 60.0
 
 
 SUSPENDED = Verdict(State.SUSPENDED, Reason.SUSPENDED, "suspended: set spec.suspend to false to go on")
+_RESUMING = Verdict(State.SUSPENDED, Reason.SUSPENDED, "suspended: it goes on when its pods have left")
+_TRACKED = "batch.kubernetes.io/job-tracking"
+"""The finalizer of a pod that its Job has not let go of. A suspension lets go."""
 
 
 @dataclass(frozen=True)
@@ -130,16 +133,18 @@ def decide(
         message = f"it ran longer than activeDeadlineSeconds ({deadline}) allows, all attempts together"
         return GiveUp(Reason.DEADLINE_EXCEEDED, message, leftovers(view))
     if view.number == 0:
-        return _suspended() if rules.suspend and rules.queue else Start(1)
+        return _suspended(view, now) if rules.suspend and rules.queue else Start(1)
     match view.state:
         case JobState.FAILED:
             return _after_failure(view, rules, now, recorded, told or loss_of(view))
         case JobState.ABSENT if rules.suspend:
-            return _suspended()
+            return _suspended(view, now)
         case JobState.ABSENT:
             return _after_vanishing(view, rules, now, told or (None if was_suspended else _vanished(view)))
         case JobState.LEAVING:
-            return _leaving(view, rules, now, recorded or _vanished(view))
+            return _leaving(view, rules, now, recorded, was_suspended=was_suspended)
+    if rules.suspend:
+        return _pausing(view, rules, now, was_suspended=was_suspended)
     return _live(view, clock, rules, now, recorded, unanswered.lost(view.attempt_pods, pulse, now))
 
 
@@ -155,19 +160,17 @@ def loss_of(view: View) -> Loss:
 def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss | None, silence: Silence) -> Next:
     job = view.job
     assert job is not None  # noqa: S101 (a live Job is one that exists)
-    target, held = job_ref(job), view.state is JobState.HELD
+    held = view.state is JobState.HELD
     others = leftovers(view, keep=view.number)
-    if rules.suspend and rules.queue:
-        # A queue starts again whatever it has admitted; only a Job that is gone stays stopped, and gives its room back.
-        return _suspended(*others, Delete(target, "Foreground"))
-    if rules.suspend:
-        return _suspended(*others, *(() if held else (Patch(target, {"spec": {"suspend": True}}),)))
     resized = recorded if recorded is not None and recorded.reason in RESIZED else None
     if held and rules.queue and not resized:
         return Hold(rules.queue.verdict, (*others, *_relabelled(job, rules.queue)))
-    stuck, wake = _stuck(view, now)
+    overdue, wake = _overdue(view, now)
+    # Whom a pause has sent away is no loss, though its node be lost.
+    stuck = tuple(pod for pod in overdue if not (_is_let_go(pod) and (held or not raystatus.is_ray_job(job))))
+    others = (*others, *_forced(pod for pod in overdue if pod not in stuck))
     if stuck or resized:
-        ending = _ending(view, job, stuck, resized)
+        ending = _ending(view, job, stuck, recorded)
         return replace(ending, actions=(*others, *ending.actions), wake_after=wake)
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
@@ -186,6 +189,21 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     return Running((*others, *(_resume(view, job) if held else ())), wake)
 
 
+def _pausing(view: View, rules: Rules, now: datetime, *, was_suspended: bool) -> Hold:
+    """Stop the newest attempt, for a suspension."""
+    job = view.job
+    assert job is not None  # noqa: S101 (a live Job is one that exists)
+    others = leftovers(view, keep=view.number)
+    if rules.queue and not was_suspended:
+        # First why, then the end of it: who finds the Job gone has to know that it was not lost.
+        return replace(_suspended(view, now, *others), wake_after=0.0)
+    if rules.queue:
+        # A queue starts again whatever it has admitted; only a Job that is gone stays stopped, and gives its room back.
+        return _suspended(view, now, *others, Delete(job_ref(job), "Foreground"))
+    held = view.state is JobState.HELD
+    return _suspended(view, now, *others, *(() if held else (Patch(job_ref(job), {"spec": {"suspend": True}}),)))
+
+
 def _resume(view: View, job: Object) -> tuple[Patch, ...]:
     if raystatus.is_ray_job(job) and any(alive(pod) for pod in view.attempt_pods):
         # A Job waits for the pods that the suspension ended before it makes new ones; KubeRay does not.
@@ -201,16 +219,18 @@ def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
     return (Patch(job_ref(job), {"metadata": {"labels": dict(queue.labels)}}),)
 
 
-def _ending(view: View, job: Object, stuck: tuple[Delete, ...], resized: Loss | None) -> Hold:
-    """End an attempt with a pod whose node does not answer, or one that is to have another number of workers.
+def _ending(view: View, job: Object, stuck: tuple[Object, ...], recorded: Loss | None) -> Hold:
+    """End an attempt with pods whose nodes do not answer, or one that is to have another number of workers.
 
     The latter has been told, and is carried out whatever becomes of the pods meanwhile.
     """
     target = job_ref(job)
+    resized = recorded if recorded is not None and recorded.reason in RESIZED else None
     if stuck or resized is None:
         # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
-        loss = resized or ruled(_unanswered(view, stuck[0].ref.uid), view.rules)
-        return Hold(_restarting(view, loss), (Delete(target), *stuck), lost=loss)
+        loss = resized or ruled(_root(view, job, stuck[0], recorded), view.rules)
+        ends = (Delete(target), *_forced(stuck), *_hastened(view, but=stuck))
+        return Hold(_restarting(view, loss), ends, lost=loss)
     verdict = _restarting(view, resized)
     if view.state is JobState.HELD:
         # It has no pods, and a Job that is suspended does not end.
@@ -218,13 +238,17 @@ def _ending(view: View, job: Object, stuck: tuple[Delete, ...], resized: Loss | 
     return Hold(verdict, _given_up(job))
 
 
+def _root(view: View, job: Object, stuck: Object, recorded: Loss | None) -> Loss:
+    """Return why a gang is lost that has a pod which cannot leave: that came first, or only shows in the end."""
+    return (recorded or loss_of(view)) if condition_time(job, "FailureTarget") else unanswered.loss(stuck)
+
+
 def _end(view: View, job: Object, loss: Loss, silence: Silence) -> tuple[Action, ...]:
     """Return what ends an attempt that would not end by itself, or not soon."""
     by_kuberay = raystatus.is_ray_job(job)
     if silence.pods or (loss.reason == Cause.NODE_LOST and not by_kuberay):
         # As with a pod that is stuck; and the others stand still, and have nothing to save.
-        forced = [Delete(ref(pod, "v1", "Pod"), grace_seconds=0) for pod in silence.pods]
-        return (Delete(job_ref(job)), *forced, *_hastened(view, but=silence.pods))
+        return (Delete(job_ref(job)), *_forced(silence.pods), *_hastened(view, but=silence.pods))
     return _given_up(job) if by_kuberay else (Delete(job_ref(job), "Foreground"),)
 
 
@@ -255,7 +279,7 @@ def _late(
     if silence.pods:
         return unanswered.loss(silence.pods[0]), None
     gone = _gone(view, now, recorded)
-    late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now)
+    late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now, view.pods)
     stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
     for wait in (then, gone.wake, silence.wake):
         due = due if wait is None else sooner(due, wait)
@@ -269,9 +293,14 @@ def _gone(view: View, now: datetime, recorded: Loss | None) -> Lost:
     return Lost(recorded) if recorded is not None else raystatus.lost(view.job, view.attempt_pods, now)
 
 
-def _leaving(view: View, rules: Rules, now: datetime, loss: Loss) -> Hold:
-    stuck, wake = _stuck(view, now)
-    return Hold(SUSPENDED if rules.suspend else _restarting(view, loss), stuck, wake)
+def _leaving(view: View, rules: Rules, now: datetime, recorded: Loss | None, *, was_suspended: bool) -> Hold:
+    overdue, wake = _overdue(view, now)
+    verdict = SUSPENDED
+    if not rules.suspend:
+        # A pause that is over before the pods have left is none that the attempt is lost by.
+        paused = was_suspended and recorded is None
+        verdict = _RESUMING if paused else _restarting(view, recorded or _vanished(view))
+    return Hold(verdict, _forced(overdue), wake)
 
 
 def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | None, loss: Loss) -> Next:
@@ -316,7 +345,7 @@ def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: d
     if loss.reason not in RESIZED and (last := exhausted(rules.budget, loss, view.number)) is not None:
         return GiveUp(*last, strays(view))
     if rules.suspend:
-        return _suspended()
+        return _suspended(view, now)
     verdict = _restarting(view, loss)
     if (busy := when_quiet(view, now, verdict)) is not None:
         return busy
@@ -330,8 +359,8 @@ def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hol
     unfinished = any(not finished(job) for job in view.jobs.values())
     if not unfinished and not any(alive(pod) for pod in view.pods):
         return None
-    stuck, wake = _stuck(view, now)
-    return Hold(verdict, (*leftovers(view), *strays(view), *stuck), wake)
+    overdue, wake = _overdue(view, now)
+    return Hold(verdict, (*leftovers(view), *strays(view), *_forced(overdue)), wake)
 
 
 def sooner(first: float | None, second: float) -> float:
@@ -345,9 +374,9 @@ def strays(view: View) -> tuple[Delete, ...]:
     return tuple(Delete(ref(pod, "v1", "Pod")) for pod in orphans if not pod["metadata"].get("deletionTimestamp"))
 
 
-def _stuck(view: View, now: datetime) -> tuple[tuple[Delete, ...], float | None]:
-    """Return forced deletes of pods whose node cannot confirm their end, and the seconds until the next one is due."""
-    deletes: list[Delete] = []
+def _overdue(view: View, now: datetime) -> tuple[tuple[Object, ...], float | None]:
+    """Return the pods whose node cannot confirm their end, and the seconds until the next one is such a pod."""
+    found: list[Object] = []
     wake: float | None = None
     for pod in view.pods:
         meta = pod["metadata"]
@@ -359,12 +388,24 @@ def _stuck(view: View, now: datetime) -> tuple[tuple[Delete, ...], float | None]
         if left > 0:
             wake = sooner(wake, left)
         else:
-            deletes.append(Delete(ref(pod, "v1", "Pod"), grace_seconds=0))
-    return tuple(deletes), wake
+            found.append(pod)
+    return tuple(found), wake
 
 
-def _suspended(*actions: Action) -> Hold:
-    return Hold(SUSPENDED, actions)
+def _forced(pods: Iterable[Object]) -> tuple[Delete, ...]:
+    """Return the deletes of pods that nobody waits for any more."""
+    return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=0) for pod in pods)
+
+
+def _is_let_go(pod: Object) -> bool:
+    return _TRACKED not in (pod["metadata"].get("finalizers") or ())
+
+
+def _suspended(view: View, now: datetime, *actions: Action) -> Hold:
+    """Hold everything: no pod stays, though its Job is gone, or its node does not answer."""
+    overdue, wake = _overdue(view, now)
+    gone = [pod for pod in overdue if view.job is None or _is_let_go(pod)]
+    return Hold(SUSPENDED, (*actions, *strays(view), *_forced(gone)), wake)
 
 
 def _restarting(view: View, loss: Loss) -> Verdict:
@@ -372,10 +413,6 @@ def _restarting(view: View, loss: Loss) -> Verdict:
         return Verdict(State.RECONCILING, loss.reason, loss.message)
     message = f"attempt {view.number} is lost ({loss.failure_class}): {loss.message}"
     return Verdict(State.RECONCILING, Reason.RESTARTING, message)
-
-
-def _unanswered(view: View, uid: str) -> Loss:
-    return unanswered.loss(next(pod for pod in view.pods if pod["metadata"]["uid"] == uid))
 
 
 def _vanished(view: View) -> Loss:

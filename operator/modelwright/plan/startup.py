@@ -39,11 +39,13 @@ def trouble(pods: Collection[Object], together: int = 1) -> Trouble | None:
     return None
 
 
-def timeout(pods: Collection[Object], limit: float, now: datetime) -> tuple[Loss | None, float | None]:
+def timeout(
+    pods: Collection[Object], limit: float, now: datetime, known: Collection[Object] = ()
+) -> tuple[Loss | None, float | None]:
     """Return the loss of a gang of which a pod had a node for too long without starting.
 
     Otherwise, the seconds until the next pod would be late; None where all run or wait for a node. `limit` is in
-    seconds.
+    seconds; `known` are the pods of all attempts.
     """
     left: list[float] = []
     for pod in sorted(pods, key=podstatus.name):
@@ -55,16 +57,35 @@ def timeout(pods: Collection[Object], limit: float, now: datetime) -> tuple[Loss
             continue
         wait = limit - seconds_between(str(since), now)
         if wait <= 0:
-            return _late(pod, limit), None
+            return _late(pod, limit, known), None
         left.append(wait)
     return None, min(left, default=None)
 
 
-def _late(pod: Object, limit: float) -> Loss:
-    found = _waiting(pod)
+def _late(pod: Object, limit: float, known: Collection[Object]) -> Loss:
+    found, kind = _waiting(pod), FailureClass.STARTUP_TIMEOUT
     why = found.message if found else "see its events"
+    image = _missing_image(pod)
+    if image is not None and any(_has_run(other, image) for other in known):
+        kind = FailureClass.INFRASTRUCTURE
+        why = f"{image} cannot be pulled there, and was elsewhere: look at the node's way to the registry"
     message = f"{podstatus.who(pod)} did not start within {limit:g} s on its node: {why}"
-    return Loss(Cause.START_TIMEOUT, message, FailureClass.STARTUP_TIMEOUT, node=podstatus.node(pod))
+    return Loss(Cause.START_TIMEOUT, message, kind, node=podstatus.node(pod))
+
+
+def _missing_image(pod: Object) -> str | None:
+    """Return the image that a pod waits for in vain; None where it waits for something else."""
+    for container in (*podstatus.init_containers(pod), *podstatus.containers(pod)):
+        if ((container.get("state") or {}).get("waiting") or {}).get("reason") in _IMAGE_WAITS:
+            return str(container.get("image") or "") or None
+    return None
+
+
+def _has_run(pod: Object, image: str) -> bool:
+    """Tell whether a container of a pod has begun with an image."""
+    entries = (*podstatus.init_containers(pod), *podstatus.containers(pod))
+    states = [entry.get("state") or {} for entry in entries if entry.get("image") == image]
+    return any({"running", "terminated"} & state.keys() for state in states)
 
 
 def _waiting(pod: Object) -> Trouble | None:

@@ -27,6 +27,7 @@ from modelwright.plan.attempts import (
     View,
     look,
     outlived,
+    started_at,
     tick,
 )
 from modelwright.plan.budgets import of_policy
@@ -52,7 +53,7 @@ from modelwright.plan.promotion import Candidate, judge, move
 from modelwright.plan.questions import KindServed, Question, ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
-from modelwright.plan.times import stamp
+from modelwright.plan.times import parse, stamp
 from modelwright.plan.unanswered import Pulse
 from modelwright.plan.validation import sentence, status_before
 
@@ -137,9 +138,11 @@ def _next(job: _Job) -> Plan | Ask:
 
 def _pulse(job: _Job) -> Pulse | None:
     """Return the last step that the gang is known to have made; None where one would not have heard of later ones."""
-    report, number = job.observed.report, job.view.number
+    report, number, since = job.observed.report, job.view.number, job.view.job and started_at(job.view.job)
     heard = isinstance(report, TrainingReport) and report.attempt == number
-    return history.pulse(job.status, number) if heard and not _evaluating(job) else None
+    found = history.pulse(job.status, number) if heard and not _evaluating(job) else None
+    # One from before a pause says nothing of the pods that load after it.
+    return None if found is None or (since and parse(found.at) < parse(since)) else found
 
 
 def _queue(job: _Job) -> Queue | None:

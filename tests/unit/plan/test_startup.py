@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.plan.actions import Object
 from modelwright.plan.startup import timeout, trouble
@@ -39,6 +41,26 @@ def test_a_pod_that_has_a_node_must_start_in_time() -> None:
         "pod a-1-0 (worker 0) did not start within 600 s on its node: "
         "mine:1 cannot be pulled: check its name and imagePullSecrets"
     )
+
+
+@pytest.mark.parametrize("peer", [{"running": {}}, {"terminated": {"exitCode": 1}}])
+def test_an_image_that_others_of_the_job_have_pulled_is_a_fault_of_the_node(peer: Object) -> None:
+    worked = {"containerStatuses": [{"name": "worker", "image": "mine:1", "state": peer}]}
+    late, others = pod(**PULLING), [pod(1, "Running", **worked)]
+    loss, _ = timeout([late], 600, NOON + timedelta(seconds=600), [late, *others])
+    assert loss is not None
+    assert (loss.reason, loss.failure_class) == ("StartTimeout", FailureClass.INFRASTRUCTURE)
+    assert loss.message == (
+        "pod a-1-0 (worker 0) did not start within 600 s on its node: "
+        "mine:1 cannot be pulled there, and was elsewhere: look at the node's way to the registry"
+    )
+
+
+def test_another_image_that_was_pulled_says_nothing_of_this_one() -> None:
+    other = {"containerStatuses": [{"name": "worker", "image": "mine:2", "state": {"running": {}}}]}
+    loss, _ = timeout([pod(**PULLING)], 600, NOON + timedelta(seconds=600), [pod(1, "Running", **other)])
+    assert loss is not None
+    assert loss.failure_class is FailureClass.STARTUP_TIMEOUT
 
 
 def test_waiting_for_a_node_is_no_failure_however_long_it_takes() -> None:

@@ -308,7 +308,8 @@ def test_a_pod_is_forced_to_go_once() -> None:
     sim.trainer.lose_node(1)
     sim.world.controllers.clear()
     sim.world.run(150)
-    assert len([words for words in sim.world.writes if words.startswith("delete Pod")]) == 1
+    deletes = [words for words in sim.world.writes if words.startswith("delete Pod")]
+    assert sorted(deletes) == ["delete Pod a-d9df7-1-0-0", "delete Pod a-d9df7-1-1-0"], "its peer is hurried"
 
 
 def test_a_job_that_fails_by_its_deadline_leaves_no_gang() -> None:

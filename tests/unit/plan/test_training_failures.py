@@ -8,7 +8,9 @@ from modelwright.api.trainingjob import Progress
 from modelwright.plan import training
 from modelwright.plan.actions import Delete, Plan
 from modelwright.plan.attempts import attempt_of, finished
+from modelwright.plan.lifecycle import HURRY
 from modelwright.plan.observed import Observed
+from modelwright.plan.podstatus import alive
 from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.times import stamp
 from tests.simulation.cluster import key_of
@@ -257,3 +259,23 @@ def test_pods_that_are_gone_are_waited_for_only_where_nobody_can_have_seen_them(
     sim.until(lambda: sim.status["attempt"] == 2)
     assert longest / 2 <= (sim.world.now - failed_at).total_seconds() <= longest
     assert sim.status["attempts"][0]["reason"] == "PodDeleted"
+
+
+def test_what_broke_a_gang_is_not_the_node_that_its_peers_cannot_leave() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0}})
+    pods = [pod for pod in sim.world.cluster.of_kind("Pod") if alive(pod)]
+    sim.world.kubelets.lost.add(pods[1]["metadata"]["uid"])
+    sim.trainer.fail("exit", 0)
+    sim.until(lambda: sim.status["attempt"] == 2)
+    assert [entry["reason"] for entry in sim.status["attempts"][:1]] == ["WorkerFailed"]
+    assert sim.status["failures"] == [{"failureClass": "ApplicationError", "count": 1}]
+
+
+def test_peers_of_a_pod_whose_node_cannot_confirm_its_end_are_not_waited_for() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0}})
+    sim.world.kubelets.leaves_after = 1000.0
+    sim.trainer.lose_node(1)
+    sim.until(lambda: sim.status["attempts"][0].get("reason") == "NodeLost")
+    sim.world.run(2)
+    stopped = [pod["metadata"] for pod in sim.world.cluster.of_kind("Pod") if attempt_of(pod) == 1]
+    assert [meta.get("deletionGracePeriodSeconds") for meta in stopped] == [HURRY]

@@ -135,3 +135,18 @@ def test_a_node_that_answers_again_does_not_bring_back_what_was_told() -> None:
     sim.world.nodes.answer()
     sim.until(lambda: sim.status["attempt"] == 2)
     assert sim.status["failures"] == [{"failureClass": "Infrastructure", "count": 1}]
+
+
+def test_steps_from_before_a_pause_say_nothing_of_a_gang_that_loads() -> None:
+    sim = running()
+    stepping(sim, 7)
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.settle()
+    sim.world.edit(sim.key, suspend=False)
+    sim.until_pods_run()
+    silence(sim, gone=False)
+    sim.world.run(MONITOR_GRACE + 20)
+    assert any(unanswered.is_on_one(each) for each in sim.world.cluster.of_kind("Pod")), "Kubernetes has noticed"
+    assert (sim.status["attempt"], sim.status["attempts"][0].get("reason")) == (1, None)
+    stepping(sim, 8)
+    sim.until(lambda: sim.status["attempts"][0].get("reason") == "NodeLost")
