@@ -64,6 +64,14 @@ class LocalGang:
                     found[int(name.removeprefix("rank-"))] = child
         return found
 
+    def lose(self, index: int) -> None:
+        """Kill all processes of a pod."""
+        agent = self.agents[index]
+        # The parents first: a loop would start what is killed below it again.
+        for pid in [agent.pid, *_below(agent.pid)]:
+            _kill(pid)
+        agent.wait(_LEAVE_SECONDS)
+
     def failure(self, index: int) -> Failure | None:
         """Return what a pod has left as its termination message."""
         path = self.folder / f"message-{index}"
@@ -129,11 +137,8 @@ def local_gang(
                 gang.agents.append(agent)
             yield gang
         finally:
-            for agent in gang.agents:
-                # The parents first: a loop would start what is killed below it again.
-                for pid in [agent.pid, *_below(agent.pid)]:
-                    _kill(pid)
-                agent.wait(_LEAVE_SECONDS)
+            for index in range(len(gang.agents)):
+                gang.lose(index)
 
 
 def _kill(pid: int) -> None:

@@ -43,6 +43,13 @@ def started(
         yield gang
 
 
+def await_words(log: Path, words: str) -> None:
+    deadline = time.monotonic() + 120
+    while words not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def saved(report: TrainingReport, restarts: int) -> bool:
     return report.restarts == restarts and report.checkpoint is not None
 
@@ -109,10 +116,7 @@ def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
     with started(endpoint, store, tmp_path, epochs=1, rows=200_000) as gang:
         gang.wait(lambda report: report.checkpoint is not None)
         # Its report may come when it is done.
-        log, deadline = tmp_path / "log-0", time.monotonic() + 120
-        while "evaluating" not in log.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        await_words(tmp_path / "log-0", "evaluating")
         os.kill(gang.workers()[0], signal.SIGKILL)
         assert gang.codes(150) == [0, 0]
         assert gang.reports[-1][1].restarts == 1
@@ -120,3 +124,18 @@ def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
     assert result is not None
     assert result.model is not None
     assert result.model.version == 1
+
+
+@pytest.mark.timeout(400)
+def test_who_is_done_and_waits_for_a_pod_that_was_lost_leaves_when_it_is_asked_to(
+    endpoint: str, store: ObjectStore, tmp_path: Path
+) -> None:
+    with started(endpoint, store, tmp_path, epochs=1, rows=200_000) as gang:
+        gang.wait(lambda report: report.checkpoint is not None)
+        await_words(tmp_path / "log-0", "evaluating")
+        gang.lose(1)
+        await_words(tmp_path / "log-0", "registered m version 1")
+        time.sleep(2)
+        assert gang.agents[0].poll() is None, "the other one may still need what it keeps"
+        gang.agents[0].send_signal(signal.SIGTERM)
+        assert gang.agents[0].wait(20) == 0, "its work is done"

@@ -7,6 +7,7 @@ with no restarts: whether there is a new attempt is for the operator's budgets t
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -35,6 +36,8 @@ _FOLLOWS = frozenset({PEER_LOST, TERMINATED})
 _WAIT_SECONDS = 30
 _STORE_TIMEOUT = timedelta(seconds=5)
 _NO_PROGRAM = "-"
+_ENDED = "modelwright/agents-ended"
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 300.0, 0.1
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
@@ -101,6 +104,22 @@ class Agent(LocalElasticAgent):  # type: ignore[misc]
         if self._remaining_restarts == 0 and said is not None and failure.said() in {None, *_FOLLOWS}:
             failure.write_failure(said)
         return result
+
+    def _exit_barrier(self) -> None:
+        """Stay until all agents are done, for the first one keeps the store of all.
+
+        torch waits in C, where no signal is heard: with a peer that is lost, until its pod is killed.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        try:
+            ended = self._store.add(_ENDED, 1)
+            while ended < self._worker_group.group_world_size and time.monotonic() < deadline:
+                time.sleep(_PAUSE_SECONDS)
+                ended = self._store.add(_ENDED, 0)
+        except SignalException:
+            logger.warning("asked to leave when all was done here; another pod is not done, or lost")
+        except RuntimeError as error:  # torch's own are of this kind
+            logger.info("the pod that keeps the store has gone: %s", error)
 
     def _is_done(self, worker_group: WorkerGroup) -> bool:
         try:
