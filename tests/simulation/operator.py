@@ -87,6 +87,7 @@ class Operator:
         self._reconciler = Reconciler(parts, planners, stage.settings, self._queue.add, clock, now)
         self._admission = Admission(self._views, hands, stage.settings.quotas, clock, refusals)
         self._views.begin()
+        self._admission.take_over()
 
     def resync(self) -> None:
         """Look at everything once, as after a start."""

@@ -5,6 +5,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from modelwright.plan.quotas import Quota
 from tests.simulation import chaos
 from tests.simulation.chaos import Chaos, Deed, Fault
 from tests.simulation.cluster import Key, ref_of
+from tests.simulation.nodes import pods_of
 from tests.simulation.trainer import Trainer
 from tests.simulation.world import NAMESPACE, SETTINGS, World
 
@@ -29,7 +32,8 @@ class Fleet:
 
     def __init__(self, *replicas: int) -> None:
         self.world = World({"TrainingJob": training.plan}, replace(SETTINGS, quotas=QUOTAS))
-        self.world.controllers.append(Trainer(self.world))
+        self.trainer = Trainer(self.world)
+        self.world.controllers.append(self.trainer)
         self.world.invariants.append(self.the_quota_holds)
         self.keys = [self.add(f"job-{number}", count) for number, count in enumerate(replicas)]
 
@@ -44,6 +48,23 @@ class Fleet:
     def reasons(self) -> list[str]:
         return [(self.world.condition(key) or ("", "None"))[1] for key in self.keys]
 
+    def until(self, *reasons: str) -> None:
+        """Take steps until that is said of the jobs. Raises AssertionError where that never comes."""
+        for _ in range(200):
+            if self.reasons() == [*reasons]:
+                return
+            self.world.step()
+        raise AssertionError(self.reasons())
+
+    def starts(self) -> list[str]:
+        """Return whose Jobs have begun, in that order, those that are gone included."""
+        begun: dict[str, str] = {}
+        for change in self.world.cluster.log:
+            state = orjson.loads(change.state or b"{}")
+            if change.key.kind == "Job" and state.get("status", {}).get("startTime"):
+                begun.setdefault(change.uid, change.key.name.rsplit("-", 2)[0])
+        return [*begun.values()]
+
 
 def _lose_a_pod(world: World) -> None:
     pods = world.cluster.of_kind("Pod")
@@ -57,14 +78,48 @@ def _hold_the_first(world: World) -> chaos.Undo:
     return lambda: world.edit(key, suspend=False)
 
 
+def _job_of_the_first(world: World) -> Object | None:
+    jobs = [job for job in world.cluster.of_kind("Job") if job["metadata"]["name"].startswith("job-0-")]
+    return next((job for job in jobs if not finished(job)), None)
+
+
+def _delete_its_job(world: World, *, foreground: bool = False, orphan: bool = False) -> None:
+    job = _job_of_the_first(world)
+    if job is not None:
+        world.cluster.delete(ref_of(job), foreground=foreground, orphan=orphan)
+
+
+def _lose_its_node(world: World) -> None:
+    """Let the node of one of its pods vanish: the others stand still."""
+    job = _job_of_the_first(world)
+    for pod in pods_of(world.cluster, job)[-1:] if job is not None else ():
+        world.kubelets.lost.add(pod["metadata"]["uid"])
+        world.nodes.silent.setdefault(pod["metadata"]["uid"], world.now)
+
+
+def _leave_its_pod_stuck(world: World) -> None:
+    """Let the node of one of its pods vanish when the pod is about to leave."""
+    _lose_its_node(world)
+    for uid in world.kubelets.lost:
+        for pod in world.cluster.of_kind("Pod"):
+            if pod["metadata"]["uid"] == uid:
+                world.cluster.delete(ref_of(pod))
+
+
 DEEDS: dict[str, Deed] = {
     "operator killed": chaos.kill,
     **chaos.WRITES,
     "events lost": chaos.lose_events,
     "jobs unseen": chaos.freeze("Job"),
     "pod lost": _lose_a_pod,
+    "job deleted": _delete_its_job,
+    "job deleted after its pods": lambda world: _delete_its_job(world, foreground=True),
+    "job orphaned": lambda world: _delete_its_job(world, orphan=True),
+    "node lost": _lose_its_node,
+    "pod stuck": _leave_its_pod_stuck,
     "held": _hold_the_first,
 }
+LOSSES = ("pod lost", "job deleted", "job deleted after its pods", "job orphaned", "node lost", "pod stuck")
 
 
 def test_gangs_go_one_after_the_other_where_there_is_room_for_one() -> None:
@@ -135,3 +190,78 @@ def test_a_gang_that_lost_a_pod_goes_on_before_anybody_who_waits() -> None:
     jobs = sorted(fleet.world.cluster.of_kind("Job"), key=lambda job: str(job["status"]["startTime"]))
     assert [str(job["metadata"]["name"]).partition("-")[0] for job in jobs] == ["job", "job", "late"]
     assert fleet.reasons() == ["Succeeded"] * 2
+
+
+def _with_one_behind(**spec: Any) -> Fleet:
+    """Return a gang that trains and takes all of the quota, and a more important one that came when it did."""
+    fleet = Fleet()
+    fleet.trainer.total = 60
+    fleet.keys.append(fleet.add("job-0", 4, **spec))
+    fleet.world.run(4)
+    fleet.keys.append(fleet.add("late", 4, priority=9))
+    fleet.world.run(2)
+    assert fleet.reasons()[1] == "Queued"
+    return fleet
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_gang_that_is_lost_keeps_its_room_whatever_becomes_of_its_job(loss: str) -> None:
+    fleet = _with_one_behind()
+    DEEDS[loss](fleet.world)
+    fleet.world.settle()
+    assert fleet.starts() == ["job-0", "job-0", "late"]
+    assert fleet.reasons() == ["Succeeded"] * 2
+
+
+def test_a_gang_that_did_not_start_in_time_keeps_its_room() -> None:
+    fleet = Fleet()
+    waiting = {"name": "worker", "image": "mine", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+    fleet.world.kubelets.obstacle = lambda pod: {
+        "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-23T10:00:00Z"}],
+        "containerStatuses": [waiting],
+    }
+    fleet.keys.append(fleet.add("job-0", 4, failurePolicy={"startupTimeoutSeconds": 10, "backoffSeconds": 0}))
+    fleet.world.run(3)
+    fleet.keys.append(fleet.add("late", 4, priority=9))
+    fleet.until("Restarting", "Queued")
+    fleet.world.kubelets.obstacle = None
+    fleet.world.settle()
+    assert fleet.starts() == ["job-0", "job-0", "late"]
+
+
+@pytest.mark.parametrize("loss", ["pod lost", "node lost", "pod stuck"])
+def test_a_new_operator_keeps_the_room_of_a_gang_that_is_lost(loss: str) -> None:
+    fleet = _with_one_behind(failurePolicy={"backoffSeconds": 20})
+    DEEDS[loss](fleet.world)
+    fleet.until("Restarting", "Queued")
+    while "Restarting" in fleet.reasons():
+        fleet.world.crash()
+        fleet.world.step()
+    fleet.world.settle()
+    assert fleet.starts() == ["job-0", "job-0", "late"]
+    assert fleet.reasons() == ["Succeeded"] * 2
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("loss", ["pod lost", "pod stuck"])
+def test_a_gang_that_was_held_between_two_attempts_has_given_its_room_away(loss: str, crash: bool) -> None:
+    fleet = _with_one_behind(failurePolicy={"backoffSeconds": 20})
+    DEEDS[loss](fleet.world)
+    fleet.until("Restarting", "Queued")
+    fleet.world.edit(fleet.keys[0], suspend=True)
+    fleet.until("Suspended", "Training")
+    fleet.world.edit(fleet.keys[0], suspend=False)
+    fleet.world.step()
+    if crash:
+        fleet.world.crash()
+    fleet.world.settle()
+    assert fleet.starts() == ["job-0", "late", "job-0"]
+    assert fleet.reasons() == ["Succeeded"] * 2
+
+
+def test_the_room_of_a_gang_that_is_lost_and_deleted_is_free() -> None:
+    fleet = _with_one_behind()
+    DEEDS["pod stuck"](fleet.world)
+    fleet.until("Restarting", "Queued")
+    fleet.world.remove(fleet.keys[0])
+    fleet.until("None", "Training")

@@ -55,7 +55,6 @@ TRAINING_JOB = Kind(
         "evaluation",
         "model",
         "storage",
-        "failurePolicy",
         "managedBy",
     ),
     (

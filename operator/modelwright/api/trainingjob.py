@@ -253,7 +253,8 @@ class TrainingJobSpec(ApiModel):
     storage: Storage = Storage()
     """Where checkpoints and models are kept; the operator's default when unset."""
     failure_policy: FailurePolicy = FailurePolicy()
-    """What is done about failures."""
+    """What is done about failures. It may be changed until the job has ended, and ends no attempt that runs; a shorter
+    startupTimeoutSeconds counts for pods that start now."""
     hang: Hang = Hang()
     """When training that stands still is given up. A change counts from the next attempt."""
     preflight: Preflight = Preflight()

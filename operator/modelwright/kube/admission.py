@@ -1,15 +1,16 @@
 """Lets gangs in, one decision at a time: two that were decided side by side could each take the other's room.
 
 Who is in is what Jobs run, and who waits is what Jobs are suspended, so a new leader goes on where
-the last one stopped. A gang that failed goes on in the room that it had: with a queue behind it, the loss of a pod
-would else cost days.
+the last one stopped. A gang that is lost goes on in the room that it had: with a queue behind it, the loss of a pod
+would else cost days. Who had its room between two attempts is remembered, for no Job tells; a new leader takes those
+for such that run and are about to start again, as far as there is room for them.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -23,8 +24,8 @@ from modelwright.kube.refusals import Refusals
 from modelwright.kube.resources import JOB, RAY_JOB
 from modelwright.plan import raystatus
 from modelwright.plan.actions import Patch, Ref
-from modelwright.plan.attempts import attempt_of, finished, job_ref
-from modelwright.plan.contenders import contender
+from modelwright.plan.attempts import job_ref
+from modelwright.plan.contenders import between_attempts, contender, has_passed
 from modelwright.plan.quotas import Contender, Quota, admit, usage, waiting_in
 
 SETTLE_SECONDS = 0.2
@@ -51,9 +52,8 @@ class _Seen:
     job: Ref
     owner: str
     """UID of its owner."""
-    attempt: int
-    over: bool
-    """It has ended; a gang of it keeps the room for the next attempt."""
+    passed: bool
+    """Its owner's gang is between two attempts, if no other Job says something else."""
     gang: Contender | None
 
 
@@ -73,12 +73,10 @@ class Admission:
         self._quotas = quotas
         self._told = refusals or Refusals()
         self._clock = clock
-        self._unanswered: dict[str, int] = {}
-        """UID and resource version of Jobs that may be in: the answer was lost, and no watch has told yet."""
         self._refused: dict[str, float] = {}
         """UID of Jobs that the API server does not let be started, and when that is tried again."""
         self._in: set[str] = set()
-        """UID of owners whose gangs had their room at the last decision: the next attempt goes on in it."""
+        """UID of owners whose gangs had their room after the last decision, or may have: it goes on in it."""
         self._reasons: dict[Key, str] = {}
         self._took = 0.0
         """Seconds of the last decision, without its writes."""
@@ -114,48 +112,59 @@ class Admission:
                 self._changed.set()
         await asyncio.Event().wait()
 
+    def take_over(self) -> None:
+        """Keep, before anything is done, the room of gangs that are between two attempts, where nobody else has it."""
+        if not self._quotas:
+            return
+        seen = self._look()
+        running = [gang for gang in _gangs(seen) if gang.admitted]
+        owners = [record.uid for key in self._objects.keys(*_OWNERS) if (record := self._objects.record(key))]
+        heirs = [replace(gang, admitted=False) for gang in self._between(seen, owners)]
+        self._in = {entry.owner for entry in seen if entry.gang is not None and entry.gang.admitted}
+        self._in |= {gang.identity for gang in admit(self._quotas, [*running, *heirs])}
+
     async def decide(self) -> bool:
         """Let in whoever may come in; return whether every write was answered."""
         begun = self._clock()
         seen = self._look()
         jobs = {entry.gang.identity: entry for entry in seen if entry.gang is not None}
-        # Only those that may be in at the same version: what has been seen since tells by itself.
-        unanswered = [uid for uid, version in self._unanswered.items() if _version(jobs.get(uid)) == version]
-        self._unanswered = {}
         self._refused = {uid: until for uid, until in self._refused.items() if uid in jobs and until > begun}
         self._told.keep({uid for uid, entry in jobs.items() if entry.gang is not None and not entry.gang.admitted})
         gangs = [gang for gang in _gangs(seen) if gang.admitted or gang.identity not in self._refused]
         again = {gang.identity for gang in gangs if not gang.admitted and jobs[gang.identity].owner in self._in}
-        sure = again.union(unanswered)
-        known = [replace(gang, admitted=True) if gang.identity in sure else gang for gang in gangs]
-        self._in = {jobs[gang.identity].owner for gang in known if gang.admitted}
-        wanted = [*sorted(sure), *(gang.identity for gang in admit(self._quotas, known))]
+        known = [replace(gang, admitted=True) if gang.identity in again else gang for gang in gangs]
+        between = self._between(seen, self._in)
+        self._in = {jobs[gang.identity].owner for gang in known if gang.admitted} | {gang.identity for gang in between}
+        wanted = [*sorted(again), *(gang.identity for gang in admit(self._quotas, [*known, *between]))]
         self._took = self._clock() - begun
-        for uid in wanted:
-            await self._let_in(jobs[uid])
-        return not self._unanswered
+        return all([await self._let_in(jobs[uid]) for uid in wanted])
 
-    async def _let_in(self, entry: _Seen) -> None:
+    async def _let_in(self, entry: _Seen) -> bool:
+        """Return whether the API server has answered: if not, it may be in."""
         job = entry.job
+        self._in.add(entry.owner)
         try:
             await self._hands.carry_out(Patch(job, {"spec": {"suspend": False}}), _BY)
         except errors.Rejected as error:
             log.warning("Job %s/%s may not be let in: %s", job.namespace, job.name, error.message)
+            self._in.discard(entry.owner)
             self._refused[job.uid] = self._clock() + REFUSED_SECONDS
             self._told.note(job.uid, self._objects.owner_key(entry.owner), error.message)
             # Whoever waits behind it may have its room.
             self._changed.set()
         except errors.ApiError as error:
             log.warning("Job %s/%s could not be let in: %s", job.namespace, job.name, error.message)
-            self._unanswered[job.uid] = entry.versions[0]
+            return False
         else:
             log.info("Job %s/%s is let in", job.namespace, job.name)
+        return True
 
     def metrics(self) -> list[Metric]:
         """Return limits and use of the quotas, and how many gangs wait."""
         if not self._quotas:
             return []
-        gangs = _gangs(self._look())
+        seen = self._look()
+        gangs = [*_gangs(seen), *self._between(seen, self._in)]
         limits: Values = {
             (quota.name, name): float(value) for quota in self._quotas for name, value in quota.resources.items()
         }
@@ -188,20 +197,19 @@ class Admission:
                     versions,
                     job_ref(job),
                     record.owner or "",
-                    attempt_of(job),
-                    finished(job),
+                    has_passed(job),
                     contender(job, owner),
                 )
         self._seen = found
-        newest: dict[str, int] = {}
-        for entry in found.values():
-            newest[entry.owner] = max(entry.attempt, newest.get(entry.owner, 0))
-        return [entry for entry in found.values() if not entry.over or entry.attempt == newest[entry.owner]]
+        return [*found.values()]
+
+    def _between(self, seen: Iterable[_Seen], owners: Iterable[str]) -> list[Contender]:
+        """Return the gangs of some owners, by UID, that have no Job and are about to get the next one."""
+        busy = {entry.owner for entry in seen if not entry.passed}
+        keys = [self._objects.owner_key(uid) for uid in sorted({*owners} - busy)]
+        found = [between_attempts(self._objects.get(key)) for key in keys if key is not None]
+        return [gang for gang in found if gang is not None]
 
 
 def _gangs(seen: list[_Seen]) -> list[Contender]:
     return [entry.gang for entry in seen if entry.gang is not None]
-
-
-def _version(entry: _Seen | None) -> int | None:
-    return None if entry is None else entry.versions[0]

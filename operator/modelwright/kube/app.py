@@ -136,6 +136,7 @@ class App:
         self._background(self.events.run(), "events")
         if not await self._finished(self._view()):
             return
+        self.admission.take_over()
         self.synced = True
         log.info("reconciling %d objects", self.queue.schedule.depth())
         self._background(self.rollcall.run(), "roll call")

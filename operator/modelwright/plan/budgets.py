@@ -10,6 +10,7 @@ from modelwright.plan.failures import RESIZED, Loss
 
 MOST_NODES = 100
 """So many nodes are kept away from; older ones are tried again."""
+_RESUME, _LEARNED = "resume.from.trainingJob", "the weights of the last checkpoint"
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Budget:
     """What restarts may cost, and what they have cost, the loss in question included."""
 
     max_restarts: int | None
-    """Of all classes but preemption."""
+    """Of all classes but preemption; where there are no classes, the budget is that of a TuningSweep."""
     spent: int
     classes: Mapping[FailureClass, int | None] = field(default_factory=dict)
     """By class; one that is not here, or None, has no limit of its own."""
@@ -44,20 +45,22 @@ def of_policy(policy: FailurePolicy, failures: Iterable[FailureCount], attempts:
 
 
 def exhausted(budget: Budget, loss: Loss, number: int) -> tuple[Reason, str] | None:
-    """Return why the attempt of that number, which was lost, was the last; None: another one may start."""
+    """Return why the attempt of that number, which was lost, was the last, and what to do; None: another may start."""
     kind = loss.failure_class
     told = f"attempt {number}: {loss.message}"
     if budget.repeated_at is not None and kind is FailureClass.APPLICATION_ERROR:
         where = f"attempts {number - 1} and {number} broke with the same error at step {budget.repeated_at}"
-        return Reason.FAILURE_REPEATED, f"{where}, and the next would too: {told}"
+        remedy = f"repair the program: with {_RESUME} a new TrainingJob goes on from {_LEARNED}"
+        return Reason.FAILURE_REPEATED, f"{where}, and the next would too: {told}; {remedy}"
     limit = budget.classes.get(kind)
     if limit is not None and budget.spent_by_class.get(kind, 0) > limit:
-        words = f"{_all(limit)} after failures of class {kind}"
-        return Reason.RESTARTS_EXHAUSTED, f"{words if limit else f'class {kind} has no restarts'}: {told}"
+        words = f"{_all(limit)} after failures of class {kind}" if limit else f"class {kind} has no restarts"
+        return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}; {_anew(f'budgets.{kind[0].lower()}{kind[1:]}')}"
     if kind is FailureClass.PREEMPTION or budget.max_restarts is None or budget.spent <= budget.max_restarts:
         return None
     words = _all(budget.max_restarts) if budget.max_restarts else "restarts are not wanted"
-    return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}"
+    remedy = _anew("maxRestarts") if budget.classes else "raise spec.maxRestarts in a new TuningSweep"
+    return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}; {remedy}"
 
 
 def ruled(loss: Loss, rules: Iterable[FailureRule]) -> Loss:
@@ -139,3 +142,8 @@ def _contains(text: str, pattern: str) -> bool:
 
 def _all(count: int) -> str:
     return "the only restart is used up" if count == 1 else f"all {count} restarts are used up"
+
+
+def _anew(field: str) -> str:
+    """Return what to do when a TrainingJob has used up what a field of its policy allows."""
+    return f"raise spec.failurePolicy.{field} in a new TrainingJob, which goes on from {_LEARNED} with {_RESUME}"

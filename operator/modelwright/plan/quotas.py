@@ -31,14 +31,14 @@ class Quota:
 
 @dataclass(frozen=True)
 class Contender:
-    """A gang whose Job has not ended."""
+    """A gang whose Job has not ended, or that is between two Jobs."""
 
     identity: str
-    """The UID of its Job; unique."""
+    """The UID of its Job, or of its owner where that has none; unique."""
     namespace: str
     demand: Mapping[str, Decimal]
     admitted: bool
-    """Its pods may run: its Job is not suspended."""
+    """It has its room: its Job is not suspended, or the next one goes on where the last one was."""
     priority: int = 0
     created: str = ""
     """When its owner was created: an attempt that starts again keeps the age of its job."""

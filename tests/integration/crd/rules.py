@@ -199,7 +199,6 @@ REFUSED_AS_CHANGE: dict[str, dict[str, Any]] = {
     "spec.evaluation cannot be changed: create a new TrainingJob": {"evaluation": {"thresholds": None}},
     "spec.model cannot be changed: create a new TrainingJob": {"model": {"name": "other"}},
     "spec.storage cannot be changed: create a new TrainingJob": {"storage": {"uri": "s3://other-bucket"}},
-    "spec.failurePolicy cannot be changed: create a new TrainingJob": {"failurePolicy": {"maxRestarts": 9}},
     "spec.managedBy cannot be changed: create a new TrainingJob": {"managedBy": "kueue.x-k8s.io/multikueue"},
     "spec.template cannot be changed: create a new TuningSweep": {"template": {"dataset": {"splitSeed": 8}}},
     "spec.searchSpace cannot be changed: create a new TuningSweep": {

@@ -90,6 +90,8 @@ def test_a_name_of_any_length_that_kubernetes_allows_is_accepted(api: Api, lengt
     [
         ("TrainingJob", {"suspend": True}),
         ("TrainingJob", {"activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 60}),
+        ("TrainingJob", {"failurePolicy": {"maxRestarts": 900, "budgets": {"infrastructure": 500}}}),
+        ("TrainingJob", {"failurePolicy": None}),
         ("TuningSweep", {"maxTrials": 100, "parallelism": 8, "maxRestarts": 1, "suspend": True}),
         ("ModelDeployment", {"model": {"alias": None, "version": 4}, "replicas": 5}),
         ("ModelDeployment", {"storage": {"secretName": "newer-keys", "region": "eu-west-1"}}),

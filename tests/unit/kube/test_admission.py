@@ -163,7 +163,8 @@ async def test_who_is_not_to_go_on_is_not_let_in(fields: dict[str, Any]) -> None
 
 
 def _status(reason: str) -> dict[str, Any]:
-    return {"conditions": [{"type": "Ready", "status": "False", "reason": reason, "message": ""}]}
+    ready = {"type": "Ready", "status": "False", "reason": reason, "message": ""}
+    return {"startTime": "2026-01-01T00:00:10Z", "conditions": [ready]}
 
 
 @pytest.mark.parametrize(("reason", "running"), [("Restarting", ["a-2"]), ("SecretNotFound", ["b-1"])])
@@ -190,6 +191,122 @@ async def test_a_gang_that_failed_goes_on_in_its_room_unless_it_waits_for_somebo
     assert world.metrics()["modelwright_quota_used"] == 2
 
 
+def _lost(*behind: str, reason: str = "Restarting") -> World:
+    """Return a world in which the gang of a has lost its Job, and others wait; all take the whole quota."""
+    world = World(*CPUS)
+    whole = {**WORKERS, "replicas": 2}
+    world.add("a", held=False, workers=whole)
+    world.change("a", status=_status(reason))
+    for name in behind:
+        world.add(name, workers=whole, priority=9)
+    return world
+
+
+def _drop_job(world: World, name: str) -> None:
+    del world.bench.api.objects[Key("Job", "ns", name)]
+    world.bench.objects.remove(Key("Job", "ns", name), f"uid-{name}")
+
+
+def _show_next_job(world: World, **fields: Any) -> None:
+    template = {"spec": {"containers": [{"name": "worker", "resources": WORKERS["resources"]}]}}
+    spec = {"suspend": True, "parallelism": 2, "template": template}
+    world.bench.show({**child("Job", "a-2", "uid-a", spec=spec), **fields})
+
+
+async def test_a_gang_whose_job_is_gone_keeps_its_room_and_is_counted_once_when_the_next_one_comes() -> None:
+    world = _lost("b")
+    await world.admission.decide()
+    _drop_job(world, "a-1")
+    for _ in range(2):
+        await world.admission.decide()
+        assert world.running() == []
+        assert world.metrics()["modelwright_quota_used"] == 2
+    _show_next_job(world)
+    assert world.metrics()["modelwright_quota_used"] == 0, "it is not in yet"
+    await world.admission.decide()
+    assert world.running() == ["a-2"]
+    assert world.metrics()["modelwright_quota_used"] == 2
+
+
+async def test_one_that_is_lost_as_soon_as_it_was_let_in_keeps_its_room() -> None:
+    world = World(*CPUS)
+    for name in "ab":
+        world.add(name, workers={**WORKERS, "replicas": 2})
+    await world.admission.decide()
+    assert world.running() == ["a-1"]
+    world.change("a", status=_status("Unschedulable"))
+    _drop_job(world, "a-1")
+    await world.admission.decide()
+    assert world.running() == []
+
+
+@pytest.mark.parametrize("reason", ["SecretNotFound", "StorageUnavailable"])
+async def test_one_that_comes_to_wait_for_somebody_gives_its_room_back_for_good(reason: str) -> None:
+    world = _lost("b")
+    await world.admission.decide()
+    _drop_job(world, "a-1")
+    await world.admission.decide()
+    world.change("a", status=_status(reason))
+    await world.admission.decide()
+    assert world.running() == ["b-1"]
+    world.change("a", status=_status("Restarting"))
+    _show_next_job(world)
+    await world.admission.decide()
+    assert world.running() == ["b-1"]
+
+
+async def test_one_that_is_gone_gives_its_room_back() -> None:
+    world = _lost("b")
+    await world.admission.decide()
+    _drop_job(world, "a-1")
+    world.bench.objects.remove(Key("TrainingJob", "ns", "a"), "uid-a")
+    await world.admission.decide()
+    assert world.running() == ["b-1"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"status": {"conditions": [_COMPLETE]}}, {"labels": {"kueue.x-k8s.io/queue-name": "default"}}]
+)
+async def test_one_that_is_done_or_has_become_kueues_gives_its_room_back(fields: dict[str, Any]) -> None:
+    world = _lost("b", reason="Training")
+    await world.admission.decide()
+    found = world.bench.api.objects[Key("Job", "ns", "a-1")]
+    labels = {**found["metadata"]["labels"], **fields.pop("labels", {})}
+    world.bench.show({**found, "metadata": {**found["metadata"], "labels": labels}, **fields})
+    await world.admission.decide()
+    assert "b-1" in world.running()
+
+
+async def test_a_new_process_keeps_the_room_of_those_that_start_again_where_nobody_has_it() -> None:
+    world = _lost("b")
+    _drop_job(world, "a-1")
+    world.admission.take_over()
+    await world.admission.decide()
+    assert world.running() == []
+    _show_next_job(world)
+    await world.admission.decide()
+    assert world.running() == ["a-2"]
+
+
+async def test_a_new_process_gives_nobody_room_that_is_taken() -> None:
+    world = _lost("c")
+    world.add("b", held=False)
+    _drop_job(world, "a-1")
+    world.admission.take_over()
+    _show_next_job(world)
+    await world.admission.decide()
+    assert world.running() == ["b-1"]
+
+
+async def test_one_of_whom_nothing_has_been_said_yet_keeps_no_room_from_others() -> None:
+    world = World(*CPUS)
+    world.bench.show(training_job("never-seen"))
+    world.admission.take_over()
+    world.add("b", workers={**WORKERS, "replicas": 2})
+    await world.admission.decide()
+    assert world.running() == ["b-1"]
+
+
 async def test_a_job_that_gives_up_makes_room(monkeypatch: Any) -> None:
     monkeypatch.setattr(admission, "SETTLE_SECONDS", 0.0)
     world = World(*CPUS)
@@ -198,6 +315,7 @@ async def test_a_job_that_gives_up_makes_room(monkeypatch: Any) -> None:
     world.bench.show({**failed, "status": {"conditions": [{**_COMPLETE, "type": "Failed"}]}})
     world.change("a", status=_status("Training"))
     world.add("b")
+    world.admission.take_over()
     task = asyncio.create_task(world.admission.run())
     await asyncio.sleep(0.05)
     assert world.running() == ["a-1"]

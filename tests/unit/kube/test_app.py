@@ -131,6 +131,21 @@ async def test_half_a_view_is_not_worked_with_when_kopf_ends_by_itself(
     assert not app.synced
 
 
+async def test_a_leader_keeps_the_room_of_gangs_before_it_looks_at_any_of_them(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    async def look(_: object) -> None:
+        done.append("look")
+
+    monkeypatch.setattr(app, "_view", at_once)
+    monkeypatch.setattr(app.admission, "take_over", lambda: done.append("take over"))
+    monkeypatch.setattr(app.queue, "run", look)
+    await asyncio.wait_for(app._reconcile(), 1)
+    assert done == ["take over", "look"]
+
+
 def followed_by_a_pause(call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     async def followed() -> None:
         await call()

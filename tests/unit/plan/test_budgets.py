@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelwright.api.failurepolicy import FailureClass, FailurePolicy, FailureRule
+from modelwright.api.failurepolicy import FailureClass, FailurePolicy, FailureRule, RestartBudgets
 from modelwright.api.trainingjob import Attempt, FailureCount
 from modelwright.plan.budgets import (
     MOST_NODES,
@@ -75,7 +75,20 @@ def test_each_class_has_a_budget_that_it_alone_uses_up(kind: str, free: int) -> 
     reason, message = exhausted(of_policy(policy(), spent(**{kind: free + 1}), ()), loss, 9) or (None, "")
     assert reason is Reason.RESTARTS_EXHAUSTED
     assert kind in message
-    assert message.endswith("attempt 9: it is lost")
+    assert ": attempt 9: it is lost; " in message
+
+
+@pytest.mark.parametrize("kind", FailureClass)
+def test_who_has_used_up_a_budget_is_told_which_one_and_how_to_go_on(kind: FailureClass) -> None:
+    field = f"{kind[0].lower()}{kind[1:]}"
+    assert field in {entry.alias for entry in RestartBudgets.model_fields.values()}
+    some = policy(budgets={field: 1})
+    _, message = exhausted(of_policy(some, spent(**{kind: 2}), ()), Loss("Some", "it is lost", kind), 2) or ("", "")
+    assert message == (
+        f"the only restart is used up after failures of class {kind}: attempt 2: it is lost; raise "
+        f"spec.failurePolicy.budgets.{field} in a new TrainingJob, which goes on from the weights of the last "
+        "checkpoint with resume.from.trainingJob"
+    )
 
 
 def test_preemptions_are_free_unless_somebody_says_otherwise() -> None:
@@ -91,7 +104,9 @@ def test_all_classes_but_preemption_share_the_limit_of_the_whole() -> None:
     loss = Loss("Evicted", "it was evicted", FailureClass.INFRASTRUCTURE)
     assert exhausted(of_policy(few, spent(Infrastructure=1, OutOfMemory=1, Preemption=50), ()), loss, 52) is None
     _, message = exhausted(of_policy(few, spent(Infrastructure=2, OutOfMemory=1), ()), loss, 3) or ("", "")
-    assert message == "all 2 restarts are used up: attempt 3: it was evicted"
+    assert message.startswith(
+        "all 2 restarts are used up: attempt 3: it was evicted; raise spec.failurePolicy.maxRestarts in a new"
+    )
 
 
 def test_a_budget_without_classes_counts_attempts() -> None:
@@ -99,7 +114,7 @@ def test_a_budget_without_classes_counts_attempts() -> None:
     assert exhausted(Budget(1, spent=1), loss, 1) is None
     assert exhausted(Budget(1, spent=2), loss, 2) == (
         Reason.RESTARTS_EXHAUSTED,
-        "the only restart is used up: attempt 2: it was evicted",
+        "the only restart is used up: attempt 2: it was evicted; raise spec.maxRestarts in a new TuningSweep",
     )
 
 
@@ -109,6 +124,10 @@ def test_the_same_error_at_the_same_step_is_not_tried_a_third_time() -> None:
     assert reason is Reason.FAILURE_REPEATED
     assert message.startswith(
         "attempts 1 and 2 broke with the same error at step 40, and the next would too: attempt 2"
+    )
+    assert message.endswith(
+        "; repair the program: with resume.from.trainingJob a new TrainingJob goes on from the weights of the last "
+        "checkpoint"
     )
     evicted = Loss("Evicted", "it was evicted", FailureClass.INFRASTRUCTURE)
     assert exhausted(of_policy(policy(), spent(Infrastructure=1), attempts), evicted, 3) is None

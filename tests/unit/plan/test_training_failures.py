@@ -41,6 +41,58 @@ def test_a_lost_gang_starts_again_after_a_wait_that_doubles() -> None:
     assert len(sim.world.cluster.of_kind("Job")) == 3, "their pods hold the logs"
 
 
+def test_a_budget_that_is_raised_in_time_lets_a_job_go_on() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0, "budgets": {"outOfMemory": 1}}})
+    sim.trainer.fail("memory")
+    sim.until_attempt_runs(2)
+    sim.world.edit(sim.key, failurePolicy={"budgets": {"outOfMemory": 2}})
+    sim.trainer.fail("memory")
+    sim.until_attempt_runs(3)
+    sim.trainer.fail("memory")
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert "raise spec.failurePolicy.budgets.outOfMemory in a new TrainingJob" in message(sim)
+    sim.world.edit(sim.key, failurePolicy={"budgets": {"outOfMemory": 9}})
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted"), "the end is final"
+
+
+def test_a_budget_that_is_lowered_below_what_is_spent_ends_no_gang_that_runs() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0, "budgets": {"outOfMemory": 3}}})
+    sim.trainer.fail("memory")
+    sim.until_attempt_runs(2)
+    sim.world.edit(sim.key, failurePolicy={"maxRestarts": 0, "budgets": {"outOfMemory": 0}})
+    sim.world.run(30)
+    assert (sim.ready, sim.status["attempt"]) == (("False", "Training"), 2)
+    sim.world.controllers.append(sim.trainer)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+
+
+def test_a_budget_that_is_lowered_counts_for_the_loss_after_it() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 0, "budgets": {"outOfMemory": 3}}})
+    sim.world.edit(sim.key, failurePolicy={"budgets": {"outOfMemory": 0}})
+    sim.world.run(3)
+    sim.trainer.fail("memory")
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert sim.status["restarts"] == 0
+
+
+def test_a_rule_that_is_added_judges_no_loss_that_was_charged_before() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 30}})
+    sim.trainer.fail("exit")
+    sim.until(lambda: bool(sim.status.get("failures")))
+    final = [{"exitCodes": [1], "failureClass": "DataError", "restart": False}]
+    sim.world.edit(sim.key, failurePolicy={"backoffSeconds": 0, "rules": final})
+    sim.until_attempt_runs(2)
+    assert sim.status["failures"] == [{"failureClass": "ApplicationError", "count": 1}]
+    sim.trainer.fail("exit")
+    sim.world.settle()
+    assert sim.ready == ("False", "WorkerFailed")
+    assert [entry["failureClass"] for entry in sim.status["failures"]] == ["ApplicationError", "DataError"]
+
+
 def test_what_a_restart_cannot_cure_fails_at_once_with_its_own_reason() -> None:
     sim = running()
     sim.trainer.fail("final")

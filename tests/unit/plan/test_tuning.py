@@ -202,6 +202,7 @@ def test_when_all_restarts_are_spent_the_sweep_fails_and_keeps_what_was_found() 
     world.look()
 
     assert world.condition("Succeeded") == ("False", "RestartsExhausted")
+    assert world.message().endswith("; raise spec.maxRestarts in a new TuningSweep")
     assert world.status.best_trial == BEST
 
 
