@@ -105,6 +105,14 @@ def absent(patience: float, met: threading.Event | None = None) -> list[int]:
     return wait_for(hosts, wanted, patience, _has_address, sleep=met.wait, met=met.is_set)
 
 
+def all_placed() -> bool:
+    """Tell whether every pod of the gang has a node, as far as DNS can know that; with its node it gets an address."""
+    hosts, workers = os.environ.get(HOSTS_VARIABLE, ""), int(os.environ.get(WORKERS_VARIABLE, "1"))
+    if not hosts or not missing(hosts, range(workers), _has_address):
+        return True
+    return not _has_address(_service(hosts))
+
+
 def _give_up(message: str, *, blames_nobody: bool) -> None:
     # Only here: most of the time there is nothing to say, and these take a second to import.
     from modelwright.api.run import PREFLIGHT_FAILED

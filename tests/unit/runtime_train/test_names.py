@@ -131,6 +131,21 @@ def test_all_is_well_with_names_that_are_known(message: Path, monkeypatch: pytes
     assert not message.exists()
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [({"gang", "job-0.gang", "job-1.gang"}, True), ({"gang", "job-0.gang"}, False), (set[str](), True)],
+)
+def test_a_pod_without_an_address_waits_for_a_node_unless_dns_knows_nothing_at_all(
+    monkeypatch: pytest.MonkeyPatch, known: set[str], expected: bool
+) -> None:
+    monkeypatch.setattr(preflight, "_has_address", known.__contains__)
+    monkeypatch.setenv("MODELWRIGHT_HOSTS", HOSTS)
+    monkeypatch.setenv("MODELWRIGHT_WORKERS", "2")
+    assert preflight.all_placed() is expected
+    monkeypatch.delenv("MODELWRIGHT_HOSTS")
+    assert preflight.all_placed()
+
+
 def test_it_runs_as_a_program_without_anything_that_takes_long_to_import() -> None:
     wanted = "import sys, modelwright.runtime.preflight; print(sorted({n.partition('.')[0] for n in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", wanted], capture_output=True, text=True, check=True).stdout
