@@ -260,6 +260,7 @@ def _command(spec: Gang, container: Object) -> list[str]:
         processes=_processes(spec, container),
         preflight=spec.run.training.preflight.enabled,
         restarts=spec.run.training.failure_policy.process_restarts,
+        startup_seconds=spec.run.training.failure_policy.startup_timeout_seconds,
     )
 
 

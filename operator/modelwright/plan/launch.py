@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelwright.api.processes import EVERY_GPU, gpus
-from modelwright.api.variables import STOP_ASKED, STOP_VARIABLE
+from modelwright.api.variables import HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
 RENDEZVOUS_PORT = 29400
@@ -12,9 +12,14 @@ RAY_PORT = 6379
 LOGGED = ("python", "-m", "modelwright.runtime.logs", "--")
 """In front of a command: the end of its output is kept on S3. Only our own image is sure to have that."""
 PATIENCE = 1800
-"""Seconds that torchrun waits for its peers. Its own 60 s would call a slow image pull of one pod a failure of all."""
-_BEFORE = 60
-"""Seconds before torchrun gives up that the preflight says whose address is missing."""
+"""Seconds for a start that is slow. torchrun's own 60 s would call a slow image pull of one pod a failure of all."""
+_SLACK = 300
+"""Seconds more: of a pod that is late itself, the operator says so before its peers do; and torch is imported."""
+_WITHOUT_END = 10 * 365 * 86400
+"""Seconds for which torchrun waits for peers to join: a pod without a node may get one at any time. One that has its
+node and does not start is for the operator to notice; one that runs and does not reach worker 0 ends by itself."""
+_WITHOUT_DNS = 1740
+"""Seconds without DNS after which the preflight has failed."""
 
 _HEARD = "1 2 3 4 5 6 7 8"
 """Seconds, counted; Ray Train looks at its workers every two."""
@@ -22,17 +27,53 @@ _HEADLESS = 5
 """Seconds that those who save have when the head is gone. Most cannot: they wait for a peer that went with it."""
 
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
-_TORCH = f"""\
+_TORCH = """\
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
-exec {{}} --rdzv-conf="is_host=$host,join_timeout={PATIENCE},read_timeout={PATIENCE}" "$@"
+set -- --rdzv-conf="is_host=$host,join_timeout={join},read_timeout={read}" "$@"
 """
-_TORCHRUN = ("torchrun",)
+# Worker 0 may have no node yet, and only one that has an address is given a time to answer. That is waited for by the
+# Python that torchrun is a script of, when it has imported torch: not before torchrun itself would look the name up
+# (until a name is known, DNS may remember for half a minute that it is not), and at no cost to who need not wait. A
+# torchrun that is no such script looks at once. This runs in images of users: no `python` need be on their path.
+_WHEN_PLACED = f"""\
+import os, sys
+sys.path[:] = [place for place in sys.path if place]
+from torch.distributed import run
+import socket, time
+def known(name):
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except OSError:
+        return False
+name = os.environ["{HOSTS_VARIABLE}"].replace("{{}}", "0")
+begun = said = worked = time.monotonic()
+while not known(name):
+    at = time.monotonic()
+    late, silent = at - worked >= {PATIENCE}, at - said >= 60
+    if (late or silent) and known(name.partition(".")[2]):
+        worked = at
+    elif late:
+        sys.exit("there is no address for worker 0 (" + name + "), nor for the Service of the gang: DNS does not work")
+    if silent:
+        print("waiting for the address of worker 0 (" + name + ")", file=sys.stderr, flush=True)
+        said = at
+    time.sleep(1 if at - begun < 60 else 5)
+sys.argv[0] = "torchrun"
+sys.exit(run.main())
+"""
+_TORCHRUN = f"""\
+if [ "$host" = 0 ]; then
+  python=$(sed -n '1s/^#! *\\(.*python[^/]*\\)$/\\1/p' "$(command -v torchrun)" 2>/dev/null)
+  [ -z "$python" ] || exec $python -c '{_WHEN_PLACED}' "$@"
+fi
+exec torchrun "$@"
+"""
 # With which processes start again in their pods, and have nothing to import when they do.
 _OURS = ("python", "-m", "modelwright.runtime.train.torchrun")
 PROCESS_RESTARTS = 3
 """Of one attempt of a recipe, where the spec does not say."""
 # torchrun says that it has waited in vain, and not for whom.
-_NAMES = f"--names={PATIENCE - _BEFORE}"
+_NAMES = f"--names={_WITHOUT_DNS}"
 
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
@@ -112,16 +153,18 @@ def torch_command(
     run_id: str,
     processes: str,
     preflight: bool,
+    startup_seconds: int,
     restarts: int | None = None,
 ) -> list[str]:
     """Return the container command of every pod of a PyTorch gang, with so many `processes` in each, or `gpu`.
 
-    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too. `restarts`:
-    how often the processes of an attempt may start again, where the spec says so.
+    Our own module as the only process of a gang needs no launcher. `preflight` is for our own module too.
+    `startup_seconds`: how long a pod that has its node may take to start. `restarts`: how often the processes of an
+    attempt may start again, where the spec says so.
     """
     if replicas == 1 and processes == "1" and not program.command:
         return list(program.argv())
-    launcher, target = (_TORCHRUN, ("--no-python", *program.command)) if program.command else (_OURS, ())
+    launcher, target = (("torchrun",), ("--no-python", *program.command)) if program.command else (_OURS, ())
     if restarts is None:
         restarts = 0 if program.command else PROCESS_RESTARTS
     arguments = (
@@ -135,8 +178,9 @@ def torch_command(
     )
     if replicas == 1:
         return [*launcher, *arguments]
-    script = _TORCH.format(" ".join((*launcher, _NAMES) if preflight and not program.command else launcher))
-    return ["sh", "-c", script, "torchrun", *arguments]
+    last = f'exec {" ".join((*_OURS, _NAMES) if preflight else _OURS)} "$@"\n'
+    script = _TORCH.format(join=_WITHOUT_END, read=max(PATIENCE, startup_seconds) + _SLACK)
+    return ["sh", "-c", script + (_TORCHRUN if program.command else last), "torchrun", *arguments]
 
 
 def ray_command(program: Program, *, job: str, service: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 Runs beside torchrun in the pods of a recipe, and may run as a program before one of the user's own. Worker 0 asks for
 all names, the others for its name alone: a gang of a thousand asks the cluster's DNS two thousand times, not a million.
+A worker whose pod waits for a node has no address, and is waited for without end. That is told apart from a DNS that
+does not work by the gang's Service, whose name has the addresses of all pods that have one: this one's among them.
 It imports next to nothing, so that it costs next to nothing.
 """
 
@@ -17,9 +19,11 @@ from modelwright.api.variables import HOSTS_VARIABLE, INDEX_VARIABLE, NODE_VARIA
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 1740.0
-"""Seconds. A worker that waits for a node has no address, and that is no failure."""
-_PAUSE = 1.0
+PATIENCE = 1740.0
+"""Seconds without DNS."""
+_PAUSE, _LONG_PAUSE = 1.0, 5.0
+_LONG = 60.0
+"""Seconds after which a wait is a long one."""
 _SAY_EVERY = 30.0
 _NAMED = 5
 
@@ -44,17 +48,23 @@ def wait_for(
     sleep: Callable[[float], object] = time.sleep,
     met: Callable[[], bool] = lambda: False,
 ) -> list[int]:
-    """Wait until all names have addresses; return the workers that have none when `patience` seconds are over.
+    """Wait until all names have addresses; return the workers that have none after `patience` seconds without DNS.
 
     None are missing once the workers have `met` all the same: a name may never be known where it is asked for.
     """
-    begun = said = now()
+    begun = said = worked = now()
     left = missing(hosts, indexes, has_address)
-    while left and not met() and now() - begun < patience:
-        if now() - said >= _SAY_EVERY:
+    while left and not met():
+        at = now()
+        late, silent = at - worked >= patience, at - said >= _SAY_EVERY
+        if (late or silent) and has_address(_service(hosts)):
+            worked = at
+        elif late:
+            break
+        if silent:
             logger.info("waiting for the address of %s", _workers(hosts, left))
-            said = now()
-        sleep(_PAUSE)
+            said = at
+        sleep(_PAUSE if at - begun < _LONG else _LONG_PAUSE)
         left = missing(hosts, left, has_address)
     return [] if met() else left
 
@@ -62,25 +72,45 @@ def wait_for(
 def main(arguments: Sequence[str]) -> int:
     """Return 0 when every name has an address, or 1 with a `Failure` left behind."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    return int(not check(float(arguments[0]) if arguments else _PATIENCE))
+    return int(not check(float(arguments[0]) if arguments else PATIENCE))
+
+
+def leads() -> bool:
+    """Tell whether this is worker 0."""
+    return os.environ.get(INDEX_VARIABLE, "0") == "0"
 
 
 def check(patience: float, met: threading.Event | None = None) -> bool:
     """Tell whether the names of the gang in the environment have addresses; leave a `Failure` behind where not.
+
+    `patience`, `met`: as for `absent`.
+    """
+    left = absent(patience, met)
+    if left:
+        who = _workers(os.environ[HOSTS_VARIABLE], left)
+        _give_up(f"{whoami()}: there is no address for {who}", blames_nobody=leads())
+    return not left
+
+
+def absent(patience: float, met: threading.Event | None = None) -> list[int]:
+    """Wait for the addresses that this worker asks for; return whose are missing after `patience` seconds without DNS.
 
     `met` is set when the workers have found each other; what is missing then is missed by nobody.
     """
     met = met or threading.Event()
     hosts, workers = os.environ.get(HOSTS_VARIABLE, ""), int(os.environ.get(WORKERS_VARIABLE, "1"))
     if workers == 1 or not hosts:
+        return []
+    wanted = range(workers) if leads() else range(1)
+    return wait_for(hosts, wanted, patience, _has_address, sleep=met.wait, met=met.is_set)
+
+
+def all_placed() -> bool:
+    """Tell whether every pod of the gang has a node, as far as DNS can know that; with its node it gets an address."""
+    hosts, workers = os.environ.get(HOSTS_VARIABLE, ""), int(os.environ.get(WORKERS_VARIABLE, "1"))
+    if not hosts or not missing(hosts, range(workers), _has_address):
         return True
-    leads = os.environ.get(INDEX_VARIABLE, "0") == "0"
-    wanted = range(workers) if leads else range(1)
-    left = wait_for(hosts, wanted, patience, _has_address, sleep=met.wait, met=met.is_set)
-    if not left:
-        return True
-    _give_up(f"{whoami()}: there is no address for {_workers(hosts, left)}", blames_nobody=leads)
-    return False
+    return not _has_address(_service(hosts))
 
 
 def _give_up(message: str, *, blames_nobody: bool) -> None:
@@ -93,6 +123,10 @@ def _give_up(message: str, *, blames_nobody: bool) -> None:
     if blames_nobody:
         on_node(error, "")
     write_failure(explain(error))
+
+
+def _service(hosts: str) -> str:
+    return hosts.partition(".")[2]
 
 
 def _workers(hosts: str, indexes: Sequence[int]) -> str:

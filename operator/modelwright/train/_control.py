@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
 from modelwright.runtime.train.world import World, lost_peers
 
 
@@ -34,6 +35,15 @@ class Control:
         with lost_peers():
             self._pending = dist.all_reduce(tensor, group=self._group, async_op=True), tensor
         return known
+
+    def meet(self) -> None:
+        """Wait for all processes; whether one of them hangs is for the watchdog to say. Raises PeerLost."""
+        if self._world.size == 1:
+            return
+        import torch.distributed as dist
+
+        with lost_peers():
+            dist.monitored_barrier(self._group, timeout=COLLECTIVE_TIMEOUT)
 
     def drain(self) -> list[float] | None:
         """Wait for what is under way; None where nothing is."""

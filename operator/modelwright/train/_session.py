@@ -151,6 +151,9 @@ class Session(Rows):
         wanted = due or self._schedule.due_by_steps(self._done)
         if not force and (outdated or busy or not wanted):
             return False
+        if outdated or busy:
+            with self._phases.standing_still():
+                self.wait()
         self._save(state)
         return True
 
@@ -162,12 +165,17 @@ class Session(Rows):
         return self._watchdog.quiet()
 
     def wait(self) -> None:
-        """Wait until this process's part of the last checkpoint is written."""
-        self._saver.wait()
+        """Wait until the last checkpoint is written, which is no hang. Every process calls it."""
+        with self.quiet():
+            self._saver.wait()
+            # Who has written its part would go on, and make no step for want of those that still write.
+            self._control.meet()
 
     def close(self) -> None:
         """End well: wait for the save that is under way, and report the last step."""
         self._control.drain()
+        # Not before: a peer that has not come so far may hang in its last step.
+        self._watchdog.close()
         self._saver.wait()
         if self._world.leads and self._done:
             self._send()
@@ -200,7 +208,7 @@ class Session(Rows):
         from modelwright.train import _shards
 
         with self._phases.standing_still():
-            self._saver.wait()  # only a forced save finds another one under way
+            self._saver.wait()  # only the last one, of a pod that has to leave, finds another one under way
             part = _shards.capture(state, leads=self._world.leads, before=self._copies)
         self._copies = part.copies
         self._schedule.saved(self._done)

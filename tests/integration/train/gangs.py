@@ -2,7 +2,7 @@
 
 They are forked, so that torch is imported once for all. The gangs of one list share a folder: each goes on with four
 steps, saves after the third, and rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its
-second step, `2:stop-whole` such a one under DDP.
+second step, `2:stop-whole` such a one under DDP. In `2:meet` rank 0 is slow to write what it alone writes.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, init_device_mesh
 
 from modelwright import train
+from modelwright.registry.folder import FolderStore
 from modelwright.train import Session, _resume  # noqa: F401 (imported before the processes part)
 
 logger = logging.getLogger(__name__)
@@ -71,12 +73,35 @@ def work(folder: Path, size: int, *, stops: bool, whole: bool) -> None:
         say(session, seen)
 
 
+def meet(folder: Path) -> None:
+    with train.session(folder) as session:
+        model, upload = network(), FolderStore.upload
+
+        def slow(*given: Any) -> None:
+            time.sleep(1)
+            upload(*given)
+
+        if session.rank == 0:
+            setattr(FolderStore, "upload", slow)  # noqa: B010 (a method, which mypy lets nobody replace)
+        session.checkpoint(0, force=True, model=model)
+        session.checkpoint(1, force=True, model=model)
+        first = saved(folder)
+        session.wait()
+        if 1 not in first or saved(folder) != [1, 2]:
+            raise RuntimeError(f"rank {session.rank} went on at {first}, and at {saved(folder)}")
+        say(session, {"story": folder.name, "size": session.size})
+
+
+def saved(folder: Path) -> list[int]:
+    return sorted(int(path.parent.name) for path in folder.glob("runs/local/desk/checkpoints/*/manifest.json"))
+
+
 def say(session: Session, seen: dict[str, Any]) -> None:
     if session.rank == 0:
         print(json.dumps(seen), flush=True)
 
 
-def gang(folder: Path, size: int, *, stops: bool, whole: bool) -> list[int]:
+def gang(folder: Path, size: int, mode: str) -> list[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     children = []
@@ -87,7 +112,10 @@ def gang(folder: Path, size: int, *, stops: bool, whole: bool) -> list[int]:
             os.environ["MASTER_PORT"] = str(port)
             code = 0
             try:
-                work(folder, size, stops=stops, whole=whole)
+                if mode == "meet":
+                    meet(folder)
+                else:
+                    work(folder, size, stops=mode.startswith("stop"), whole=mode == "stop-whole")
             except SystemExit as end:
                 code = int(end.code or 0)
             except Exception:
@@ -102,7 +130,6 @@ if __name__ == "__main__":
     for story in sys.argv[2:]:
         for word in story.split(","):
             size, _, mode = word.partition(":")
-            stops = mode.startswith("stop")
-            codes = gang(Path(sys.argv[1]) / story, int(size), stops=stops, whole=mode == "stop-whole")
-            expected = 143 if stops else 0
+            codes = gang(Path(sys.argv[1]) / story, int(size), mode)
+            expected = 143 if mode.startswith("stop") else 0
             assert codes == [expected] * int(size), codes

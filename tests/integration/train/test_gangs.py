@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 _RESHARDED, _STOPPED, _STOPPED_IN_SHARDS = "1,2,3,1", "2:stop-whole,2,1", "2:stop,3"
+_MET = "2:meet"
 _TIMEOUT_SECONDS = 300
 
 pytestmark = pytest.mark.timeout(_TIMEOUT_SECONDS)
@@ -28,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stories(folder: Path) -> Stories:
     """What the first process of each gang saw."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MODELWRIGHT_")}
-    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS)
+    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS, _MET)
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("gangs.py"), folder, *words],
         env={**outside, "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "operator", ROOT]))},
@@ -62,3 +63,8 @@ def test_a_gang_of_which_one_process_is_asked_to_leave_saves_and_leaves_at_one_s
 def test_a_gang_that_is_asked_to_leave_waits_for_every_shard(stories: Stories) -> None:
     stopped, after = stories[_STOPPED_IN_SHARDS]
     assert (after["first"], after["found"]) == (3, stopped["saved"])
+
+
+def test_a_process_with_nothing_to_write_waits_for_those_that_write(stories: Stories) -> None:
+    # It looks itself whether the checkpoint is complete, and fails where not.
+    assert [entry["size"] for entry in stories[_MET]] == [2]

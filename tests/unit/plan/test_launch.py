@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,9 +9,120 @@ from pathlib import Path
 
 import pytest
 
-from modelwright.plan.launch import _HEARD, Program, ray_command
+from modelwright.plan.launch import _HEARD, Program, ray_command, torch_command
 
 COMMAND = ray_command(Program("unused", ("driver",)), job="j", service="s")
+DAY = 86400.0
+
+
+def torch(*command: str, startup_seconds: int = 1800) -> list[str]:
+    return torch_command(
+        Program("ours", command),
+        job="j",
+        service="s",
+        replicas=2,
+        run_id="r",
+        processes="1",
+        preflight=True,
+        startup_seconds=startup_seconds,
+    )
+
+
+# A torch that has been imported, in a world with a clock of its own; what its DNS knows is in the environment.
+IMPORTED = """
+import os, socket, sys, time
+now = [0.0]
+time.monotonic = lambda: now[0]
+def sleep(seconds):
+    now[0] += seconds
+time.sleep = sleep
+places = {"j-0.s": float(os.environ["PLACED"]), "s": float(os.environ["DNS"])}
+def getaddrinfo(name, port):
+    if now[0] < places[name]:
+        raise socket.gaierror(-2, "Name or service not known")
+    return ["address"]
+socket.getaddrinfo = getaddrinfo
+def main():
+    print(round(now[0]), *sys.argv)
+"""
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run the command of a pod of a user's program, where torchrun is a script of Python's as pip writes them."""
+    package = tmp_path / "lib/torch/distributed"
+    package.mkdir(parents=True)
+    for name, text in (("../__init__", ""), ("__init__", ""), ("run", IMPORTED)):
+        (package / f"{name}.py").write_text(text)
+    (tmp_path / "torchrun").write_text(
+        f"#!{sys.executable}\nimport sys\nfrom torch.distributed.run import main\nsys.exit(main())\n"
+    )
+    (tmp_path / "torchrun").chmod(0o755)
+
+    def run(*, index: int = 1, placed: float = 0.0, dns: float = 0.0) -> "subprocess.CompletedProcess[str]":
+        env = {
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "PYTHONPATH": str(tmp_path / "lib"),
+            "JOB_COMPLETION_INDEX": str(index),
+            "MODELWRIGHT_HOSTS": "j-{}.s",
+            "PLACED": str(placed),
+            "DNS": str(dns),
+        }
+        return subprocess.run(
+            torch("train", "a b"), env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20
+        )
+
+    return run
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_program_of_the_users_finds_torchrun_as_it_is_where_worker_0_has_an_address(user: Run, index: int) -> None:
+    done = user(index=index)
+    assert (done.returncode, done.stderr) == (0, "")
+    waited, name, conf, *others = done.stdout.split()
+    assert (waited, Path(name).name) == ("0", "torchrun")
+    assert conf.startswith(f"--rdzv-conf=is_host={int(index == 0)},")
+    assert others[-4:] == ["--no-python", "train", "a", "b"]
+
+
+def test_a_worker_waits_for_the_node_of_worker_0_without_end_and_says_so_once_a_minute(user: Run) -> None:
+    done = user(placed=3 * DAY)
+    assert int(done.stdout.split()[0]) == 3 * DAY
+    said = done.stderr.splitlines()
+    assert set(said) == {"waiting for the address of worker 0 (j-0.s)"}
+    assert len(said) <= 3 * DAY / 60
+
+
+def test_worker_0_waits_for_its_own_address_within_torchrun(user: Run) -> None:
+    assert user(index=0, placed=3 * DAY).stdout.startswith("0 ")
+
+
+def test_a_worker_whose_dns_does_not_work_says_so_and_ends(user: Run) -> None:
+    done = user(placed=3 * DAY, dns=2 * DAY)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        "there is no address for worker 0 (j-0.s), nor for the Service of the gang: DNS does not work"
+    )
+
+
+@pytest.mark.parametrize("command", [(), ("train",)])
+def test_peers_are_waited_for_without_end_and_a_slow_start_of_worker_0_for_longer_than_the_operator_does(
+    command: tuple[str, ...],
+) -> None:
+    for startup, answer in ((60, 2100), (1800, 2100), (7200, 7500)):
+        script = torch(*command, startup_seconds=startup)[2]
+        (join,) = (int(part.partition("=")[2]) for part in script.split(",") if part.startswith("join_timeout"))
+        assert join > 365 * DAY
+        assert f',read_timeout={answer}"' in script
+
+
+@pytest.mark.parametrize("command", [(), ("train",)])
+def test_the_kubelet_finds_nothing_in_a_command_to_make_something_else_of(command: tuple[str, ...]) -> None:
+    # $$ is a dollar sign to it, and $(NAME) a variable that it knows, or else what it is.
+    assert "$$" not in torch(*command)[2]
 
 
 def head(tmp_path: Path, failures: int) -> "subprocess.CompletedProcess[str]":

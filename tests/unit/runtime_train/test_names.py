@@ -33,6 +33,18 @@ class World:
         return preflight.wait_for(HOSTS, indexes, patience, self.has_address, now=lambda: self.now, sleep=self.sleep)
 
 
+class Working(World):
+    """A DNS that knows the gang's Service, but for some time."""
+
+    def __init__(self, down: tuple[float, float] = (0.0, 0.0), **known_since: float) -> None:
+        super().__init__(**known_since)
+        self.down = down
+
+    def has_address(self, host: str) -> bool:
+        begin, end = self.down
+        return not begin <= self.now < end if host == "gang" else super().has_address(host)
+
+
 def test_names_that_are_known_are_not_asked_for_again() -> None:
     world = World(zero=0.0, **{"1": 3.0})
     assert world.wait(10, 0, 1) == []
@@ -51,6 +63,27 @@ def test_a_long_wait_says_what_it_waits_for(caplog: pytest.LogCaptureFixture) ->
     assert [record.message for record in caplog.records] == [
         "waiting for the address of worker 0 (job-0.gang), worker 3 (job-3.gang)"
     ] * 2
+
+
+def test_who_has_no_node_yet_is_waited_for_without_end_while_dns_works(caplog: pytest.LogCaptureFixture) -> None:
+    world = Working(zero=0.0, **{"1": 5 * 86400.0})
+    with caplog.at_level("INFO"):
+        assert world.wait(1740, 0, 1) == []
+    assert world.now == pytest.approx(5 * 86400, abs=5)
+    assert caplog.records[-1].message == "waiting for the address of worker 1 (job-1.gang)"
+
+
+def test_the_longer_a_wait_the_less_often_dns_is_asked() -> None:
+    world = Working(**{"1": 3600.0})
+    assert world.wait(1740, 1) == []
+    assert world.asked.count("job-1.gang") < 800
+
+
+def test_dns_that_breaks_during_a_long_wait_is_told_when_it_was_broken_for_the_whole_time() -> None:
+    assert Working((40000.0, 41500.0), zero=50000.0).wait(1740, 0) == [], "it came back"
+    world = Working((40000.0, 1e9), zero=50000.0)
+    assert world.wait(1740, 0) == [0]
+    assert world.now == pytest.approx(41740, abs=35)
 
 
 @pytest.fixture
@@ -96,6 +129,21 @@ def test_all_is_well_with_names_that_are_known(message: Path, monkeypatch: pytes
     monkeypatch.setenv("MODELWRIGHT_WORKERS", "1")
     assert preflight.main([]) == 0
     assert not message.exists()
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [({"gang", "job-0.gang", "job-1.gang"}, True), ({"gang", "job-0.gang"}, False), (set[str](), True)],
+)
+def test_a_pod_without_an_address_waits_for_a_node_unless_dns_knows_nothing_at_all(
+    monkeypatch: pytest.MonkeyPatch, known: set[str], expected: bool
+) -> None:
+    monkeypatch.setattr(preflight, "_has_address", known.__contains__)
+    monkeypatch.setenv("MODELWRIGHT_HOSTS", HOSTS)
+    monkeypatch.setenv("MODELWRIGHT_WORKERS", "2")
+    assert preflight.all_placed() is expected
+    monkeypatch.delenv("MODELWRIGHT_HOSTS")
+    assert preflight.all_placed()
 
 
 def test_it_runs_as_a_program_without_anything_that_takes_long_to_import() -> None:

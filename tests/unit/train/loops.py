@@ -44,10 +44,11 @@ class Loop:
         run: Run | None = None,
         world: World | None = None,
         watchdog: Watchdog | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.stop = Stop()
         self.reporter = Collected()
-        self.watch = Watch()
+        self.watch = watch or Watch()
         outside = (run or run_of(), world or World(), store, self.reporter, self.stop, self.watch)
         self.session = Session(*outside, watchdog=watchdog)
         torch.manual_seed(0)

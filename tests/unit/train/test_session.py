@@ -6,7 +6,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,11 @@ from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import DataError, RunError, explain
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.world import World
-from modelwright.runtime.watchdog import Patience, Watchdog
+from modelwright.runtime.watchdog import Patience, Standstill, Watchdog
 from modelwright.train._rows import Rows
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
-from tests.unit.train.loops import Loop
+from tests.unit.train.loops import Loop, Watch
 
 FOLDER = "base/runs/ns/uid/checkpoints/"
 
@@ -220,13 +220,92 @@ class Listening(Watchdog):
 def test_every_step_is_told_once_and_a_loop_that_leaves_is_not_watched(store: ObjectStore) -> None:
     watchdog = Listening()
     loop = Loop(store, watchdog=watchdog)
-    loop.train(3)
+    for step in range(3):
+        loop.session.report(step)
+        loop.session.checkpoint(step, **loop.state)
     assert watchdog.told == [1, 2, 3]
-    assert not watchdog.closed, "what comes after the last step may hang, too"
+    assert not watchdog.closed, "what a loop does after its last step may hang, too: nobody knows that it is the last"
     loop.stop.request()
     with pytest.raises(train.Stopped):
         loop.session.checkpoint(3, **loop.state)
     assert watchdog.closed
+
+
+class Slow:
+    """A session's saves, as seen by a watchdog: they take their time, and so does the wait for those of the others."""
+
+    def __init__(self, loop: Loop, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.found: list[Standstill | None] = []
+        self.closed: list[bool] = []
+        self.waits: list[str] = []
+        self._loop = loop
+        self._seconds = seconds
+        saver, control = loop.session._saver, loop.session._control
+        monkeypatch.setattr(saver, "wait", self.wraps("own", saver.wait))
+        monkeypatch.setattr(control, "drain", self.wraps("last", control.drain, seconds=0))
+        monkeypatch.setattr(control, "meet", self.wraps("others", lambda: None), raising=False)
+
+    def wraps(self, name: str, work: Callable[[], object], seconds: float | None = None) -> Callable[[], object]:
+        def wait() -> object:
+            self._loop.watch.seconds += self._seconds if seconds is None else seconds
+            watchdog = self._loop.session._watchdog
+            self.waits.append(name)
+            self.closed.append(watchdog._closed.is_set())
+            self.found.append(watchdog.look())
+            return work()
+
+        return wait
+
+
+def watched(store: ObjectStore) -> Loop:
+    """Return a loop in which a step may take ten seconds."""
+    now = Watch()
+    return Loop(store, watchdog=Watchdog(Patience(10.0), now=now), watch=now)
+
+
+def test_the_last_save_of_a_loop_may_take_longer_than_a_step(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = watched(store)
+    loop.session.checkpoint(0, force=True, **loop.state)
+    slow = Slow(loop, monkeypatch, 5000)
+    loop.session.close()
+    assert slow.waits == ["last", "own"]
+    assert slow.closed == [False, True], "who still makes a step may hang; who waits for the last save does not"
+
+
+def test_who_waits_for_a_save_does_not_hang_and_neither_do_the_others(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = watched(store)
+    loop.session.checkpoint(0, force=True, **loop.state)
+    slow = Slow(loop, monkeypatch, 1000)
+    loop.session.wait()
+    assert (slow.waits, slow.found) == (["own", "others"], [None, None])
+    loop.watch.seconds += 11
+    assert loop.session._watchdog.look() is not None, "the next step may"
+
+
+def test_a_forced_save_that_finds_another_under_way_does_not_hang_and_neither_do_the_others(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = watched(store)
+    loop.session.checkpoint(0, force=True, **loop.state)
+    slow = Slow(loop, monkeypatch, 1000)
+    monkeypatch.setattr(type(loop.session._saver), "busy", True)
+    assert loop.session.checkpoint(1, force=True, **loop.state)
+    assert slow.waits[:2] == ["own", "others"]
+    assert slow.found[:2] == [None, None]
+
+
+def test_a_peer_that_does_not_come_back_from_a_save_is_a_hang_after_an_hour(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = watched(store)
+    loop.session.checkpoint(0, force=True, **loop.state)
+    slow = Slow(loop, monkeypatch, 2000)
+    loop.session.wait()
+    assert slow.found[-1] == Standstill(4000.0, 1)
 
 
 def test_what_is_no_step_may_take_its_time(store: ObjectStore) -> None:

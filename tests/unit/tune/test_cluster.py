@@ -61,6 +61,21 @@ def test_pods_that_never_come_are_a_failure_that_another_attempt_may_cure(monkey
     assert "1 of 3 pods" in caught.value.message
 
 
+def test_a_pod_that_waits_for_a_node_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = alive(monkeypatch, *[1] * 900, 2)
+    cluster.wait_for_nodes(2, patience=5, pause=pauses.append, placed=lambda: len(pauses) >= 897)
+
+    assert len(pauses) == 900
+
+
+def test_a_pod_that_has_its_node_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = alive(monkeypatch, 1)
+    with pytest.raises(RunError, match="1 of 2 pods joined"):
+        cluster.wait_for_nodes(2, patience=5, pause=pauses.append, placed=lambda: len(pauses) >= 900)
+
+    assert len(pauses) == 899 + 5
+
+
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [

@@ -41,7 +41,7 @@ def work() -> None:
 def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoReturn:
     """Do what torchrun does with the arguments, where `work` stands for the program, and exit."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, add_help=False)
-    parser.add_argument("--names", type=float, help="seconds after which workers whose names have no address are told")
+    parser.add_argument("--names", type=float, help="look for the workers' names, for so many seconds without DNS")
     own, others = parser.parse_known_args(arguments)
     # Not at the top: it takes seconds, and whoever asks for help or imports this has no use for it.
     with importing():
@@ -51,9 +51,27 @@ def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoRetur
 
     spare.start()
     met = threading.Event()
-    if own.names is not None:
-        threading.Thread(target=preflight.check, args=(own.names, met), daemon=True).start()
+    _find_others(own.names, met, lambda: main.leave(1))
     main.leave(agent.launch(others, work, met.set))
+
+
+def _find_others(names: float | None, met: threading.Event, give_up: Callable[[], object]) -> None:
+    """Return when torchrun may look for the others; `names` is None where the preflight is not wanted.
+
+    torchrun waits for worker 0 for so long as a slow start may take, and not for a node. Once it has begun, worker 0's
+    agent waits for the others without end.
+    """
+
+    def find() -> None:
+        if names is None:
+            preflight.absent(preflight.PATIENCE)  # what is missing then, torchrun misses too
+        elif not preflight.check(names, met):
+            give_up()
+
+    if not preflight.leads():
+        find()
+    elif names is not None:
+        threading.Thread(target=find, daemon=True).start()
 
 
 if __name__ == "__main__":

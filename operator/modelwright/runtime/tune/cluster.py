@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import ray
 
+from modelwright.runtime import preflight
 from modelwright.runtime.failure import RunError
 
 PATIENCE = 1800.0
-"""Seconds to wait for all pods to join: a slow image pull is no failure."""
+"""Seconds to wait for pods that have a node to join: a slow image pull is no failure."""
 _FINEST = 10_000
 """Ray counts resources in ten-thousandths."""
 
@@ -22,15 +23,23 @@ class Share:
     gpus: float
 
 
-def wait_for_nodes(wanted: int, patience: float = PATIENCE, pause: Callable[[float], None] = time.sleep) -> None:
-    """Wait until every pod of the gang has joined. Raises `RunError` WorkersMissing."""
+def wait_for_nodes(
+    wanted: int,
+    patience: float = PATIENCE,
+    pause: Callable[[float], None] = time.sleep,
+    placed: Callable[[], bool] = preflight.all_placed,
+) -> None:
+    """Wait until every pod of the gang has joined. Raises `RunError` WorkersMissing.
+
+    Time counts only when all have been `placed` on a node.
+    """
     waited = 0.0
     while (joined := len(_alive())) < wanted:
         if waited >= patience:
             message = f"{joined} of {wanted} pods joined the Ray cluster within {patience:.0f} s"
             raise RunError("WorkersMissing", message, retryable=True)
         pause(1.0)
-        waited += 1.0
+        waited += float(placed())
 
 
 def share_of(parallelism: int) -> Share:
