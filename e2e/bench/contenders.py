@@ -1,7 +1,10 @@
-"""Who is compared: a recipe, a loop of one's own with `modelwright.train`, the same loop in a plain Job, and Ray."""
+"""Who is compared: a recipe, also under Ray; a loop of one's own, with `modelwright.train` and in two plain Jobs.
+
+Of those one is started by torchrun, and one by Ray Train, on a Ray cluster that the pods of its Job are.
+"""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from e2e.scenarios import specs
 from e2e.support.install import STORAGE_SECRET
 from e2e.support.resources import Object
 
-NAMES = ("recipe", "loop", "plain", "ray")
+NAMES = ("recipe", "loop", "plain", "ray", "raytrain")
 OURS = ("recipe", "loop", "ray")
 _PROGRAM = (Path(__file__).parent / "peer.py").read_text()
 _EPOCHS = 100_000
@@ -29,6 +32,25 @@ if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
 exec torchrun --rdzv-conf="is_host=$host" "$@"
 """
 _PORT = 29400
+# A raylet that finds no head any more ends, and its container is started again.
+_RAY_TRAIN = """\
+if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
+  ray start --head --port="$2" --include-dashboard=false --disable-usage-stats || exit 1
+  shift 2; exec "$@"
+fi
+until python -c "import socket, sys; socket.create_connection((sys.argv[1], sys.argv[2]), 2)" "$1" "$2" 2>/dev/null; do
+  sleep 1
+done
+exec ray start --address="$1:$2" --block
+"""
+_RAY_PORT = 6379
+_RAY_SETTINGS = {
+    # Every line once, and none of them left out.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_DEDUP_LOGS": "0",
+    # Arrow's newest checksums are not known to every store.
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+}
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -71,8 +93,9 @@ class Contender:
 
 def make(name: str, setting: Setting, title: str) -> Contender:
     """Return a contender whose object gets a name that nothing had before."""
-    if name == "plain":
-        return Contender(name, "Job", _plain(title, setting), _course_of_script)
+    if name in ("plain", "raytrain"):
+        made = _plain(title, setting) if name == "plain" else _ray_train(title, setting)
+        return Contender(name, "Job", made, _course_of_script)
     job = _loop(title, setting) if name == "loop" else _recipe(title, setting)
     if name == "ray":
         # Ray starts its actors again by itself, or not at all; its daemons need a core to begin with.
@@ -103,14 +126,7 @@ def _loop(title: str, setting: Setting) -> Object:
 
 
 def _plain(title: str, setting: Setting) -> list[Object]:
-    """Return a headless Service and an Indexed Job, as the documentation of Kubernetes and of PyTorch has them."""
-    marks = {"bench": title}
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": title},
-        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": marks},
-    }
+    """Return the Job in which torchrun starts the loop in every pod."""
     arguments = [
         f"--nnodes={setting.replicas}",
         "--nproc-per-node=1",
@@ -119,19 +135,36 @@ def _plain(title: str, setting: Setting) -> list[Object]:
         f"--rdzv-endpoint={title}-0.{title}:{_PORT}",
         f"--rdzv-id={title}",
     ]
+    command = ["sh", "-c", _TORCHRUN, "torchrun", *arguments, "--no-python", "python", "-c", _PROGRAM]
+    return _job(title, setting, command, _env("plain", title, setting), "Never")
+
+
+def _ray_train(title: str, setting: Setting) -> list[Object]:
+    """Return the Job whose pods are a Ray cluster: the first one is its head and drives Ray Train."""
+    command = ["sh", "-c", _RAY_TRAIN, "ray", f"{title}-0.{title}", str(_RAY_PORT), "python", "-c", _PROGRAM]
+    settings = {"BENCH_WORKERS": str(setting.replicas), **_RAY_SETTINGS}
+    return _job(title, setting, command, [*_env("raytrain", title, setting), *_entries(settings)], "OnFailure")
+
+
+def _job(title: str, setting: Setting, command: list[str], env: list[Object], policy: str) -> list[Object]:
+    """Return a headless Service and an Indexed Job, as the documentation of Kubernetes has them."""
+    marks = {"bench": title}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": title},
+        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": marks},
+    }
     keys = [{"name": key, "valueFrom": {"secretKeyRef": {"name": STORAGE_SECRET, "key": key}}} for key in _KEYS]
-    store = [
-        {"name": "AWS_ENDPOINT_URL", "value": setting.endpoint},
-        {"name": "AWS_DEFAULT_REGION", "value": "us-east-1"},
-    ]
+    store = _entries({"AWS_ENDPOINT_URL": setting.endpoint, "AWS_DEFAULT_REGION": "us-east-1"})
     container = {
         "name": "worker",
         "image": setting.image,
-        "command": ["sh", "-c", _TORCHRUN, "torchrun", *arguments, "--no-python", "python", "-c", _PROGRAM],
-        "env": [*_env("plain", title, setting), *store, *keys],
+        "command": command,
+        "env": [*env, *store, *keys],
         **_worker(setting.cpu),
     }
-    pod = {"restartPolicy": "Never", "subdomain": title, "containers": [container]}
+    pod = {"restartPolicy": policy, "subdomain": title, "containers": [container]}
     body = {
         "completions": setting.replicas,
         "parallelism": setting.replicas,
@@ -150,6 +183,10 @@ def _env(keeper: str, title: str, setting: Setting) -> list[Object]:
         "BENCH_EVERY": str(setting.every),
         "BENCH_THREADS": setting.cpu,
     }
+    return _entries(values)
+
+
+def _entries(values: Mapping[str, str]) -> list[Object]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 

@@ -46,13 +46,15 @@ class Hit:
 
 
 _INDEX = "batch.kubernetes.io/job-completion-index"
-# torchrun tells its processes their number in the environment; those of a recipe have a warm spare's, and a name.
+# torchrun tells its processes their number in the environment; those of a recipe have a warm spare's, and a name, and
+# those of Ray call themselves what they do.
 _KILL = """
 import os, signal, time
 from pathlib import Path
 for folder in Path("/proc").glob("[0-9]*"):
     try:
         named = (folder / "comm").read_text().startswith("rank-")
+        named = named or (folder / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
         found = named or b"\\0LOCAL_RANK=" in b"\\0" + (folder / "environ").read_bytes()
         if found and int(folder.name) != os.getpid():
             now = time.time()

@@ -1,16 +1,21 @@
 """The training loop of all comparisons: what a good engineer would write, with a choice of who keeps its checkpoints.
 
-It is handed to pods as it stands (`python -c`) and started by torchrun on all sides. With BENCH_KEEPER=plain it brings
-its own process group, and its own checkpoint: one object on S3 that each save replaces as a whole. With
-BENCH_KEEPER=modelwright both are those of `modelwright.train`. Rows, network, steps and what it prints are the same.
+It is handed to pods as it stands (`python -c`), and started by torchrun unless Ray Train does that. With
+BENCH_KEEPER=plain it brings its own process group, and its own checkpoint: one object on S3 that each save replaces as
+a whole. With BENCH_KEEPER=modelwright both are those of `modelwright.train`, and with BENCH_KEEPER=raytrain those of
+Ray Train: it is the driver then, and the loop runs in Ray's workers. Rows, network, steps and what it prints are the
+same.
 """
 
 import io
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 _STEPS = 10_000_000
 """It trains until it is ended."""
@@ -18,6 +23,7 @@ _HIDDEN = 512
 _TELL_SECONDS = 0.2
 _COLUMNS = ("hour", "distance", "temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib")
 _TARGET, _POSITIVE = "arrival", "late"
+_FILE = "state.pt"
 
 
 def place(uri: str) -> tuple[str, str]:
@@ -46,28 +52,56 @@ class Plain:
 
     def resume(self, **parts: Any) -> int:
         """Load the newest checkpoint into the parts and return the step to go on with."""
-        import torch
-
         bucket, key = self._checkpoint
         try:
             body = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
         except self._client.exceptions.NoSuchKey:
             return 0
-        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return int(state["step"])
+        return load(io.BytesIO(body), parts)
 
     def after(self, step: int, loss: Any, **parts: Any) -> None:
         """Save when it is time: on rank 0, which has the same state as all others."""
-        if self._rank != 0 or time.monotonic() - self._saved < self._every:
+        if self._rank != 0 or not self._due():
             return
-        import torch
-
         buffer = io.BytesIO()
-        torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, buffer)
+        save(buffer, step, parts)
         bucket, key = self._checkpoint
         self._client.put_object(Bucket=bucket, Key=key, Body=buffer.getvalue())
+        self._saved = time.monotonic()
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved >= self._every
+
+
+class Reported(Plain):
+    """What is usual with Ray Train, which keeps the checkpoints: all report, and rank 0 hands over a folder."""
+
+    def resume(self, **parts: Any) -> int:
+        """Load the newest checkpoint into the parts and return the step to go on with."""
+        import ray.train
+
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return 0
+        with checkpoint.as_directory() as folder, (Path(folder) / _FILE).open("rb") as file:
+            return load(file, parts)
+
+    def after(self, step: int, loss: Any, **parts: Any) -> None:
+        """Save when rank 0 finds that it is time: a report waits for those of all others."""
+        import ray.train
+        import torch
+
+        due = torch.tensor(self._due())
+        torch.distributed.broadcast(due, 0)
+        if not due:
+            return
+        if self._rank != 0:
+            ray.train.report({})
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            with (Path(folder) / _FILE).open("wb") as file:
+                save(file, step, parts)
+            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
         self._saved = time.monotonic()
 
 
@@ -91,15 +125,34 @@ class Kept:
         self._session.checkpoint(step, **parts)
 
 
+def save(file: Any, step: int, parts: Mapping[str, Any]) -> None:
+    """Write what a training needs to go on after a step."""
+    import torch
+
+    torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, file)
+
+
+def load(file: Any, parts: Mapping[str, Any]) -> int:
+    """Fill the parts with what was saved and return the step to go on with."""
+    import torch
+
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return int(state["step"])
+
+
 @contextmanager
 def plain() -> Iterator[Plain]:
-    """Join the group, as torchrun has prepared it."""
+    """Join the group, as torchrun has prepared it, or be in it, where Ray Train has made it."""
     import boto3
     import torch.distributed as dist
 
-    dist.init_process_group("gloo")
-    every = float(os.environ["BENCH_EVERY"])
-    yield Plain(boto3.client("s3"), os.environ["BENCH_CHECKPOINT"], every, dist.get_rank(), dist.get_world_size())
+    made = dist.is_initialized()
+    if not made:
+        dist.init_process_group("gloo")
+    every, where = float(os.environ["BENCH_EVERY"]), os.environ["BENCH_CHECKPOINT"]
+    yield (Reported if made else Plain)(boto3.client("s3"), where, every, dist.get_rank(), dist.get_world_size())
 
 
 @contextmanager
@@ -145,25 +198,26 @@ def learn(keeper: Any, say: Callable[..., None]) -> None:
         keeper.after(step, loss, model=model, optimizer=optimizer)
 
 
-def main() -> None:
+def work() -> None:
     """Be one process of the gang; rank 0 tells what it does."""
 
     def say(*words: object) -> None:
         if os.environ.get("RANK", "0") == "0":
-            print("bench", *words, flush=True)
+            # At once: who follows the output may look between two writes.
+            print(" ".join(("bench", *map(str, words))) + "\n", end="", flush=True)
 
     say("began")
     import torch
 
-    if os.environ["BENCH_KEEPER"] == "plain":
+    if os.environ["BENCH_KEEPER"] == "modelwright":
+        from modelwright import train  # noqa: F401
+
+        opened: Any = kept()
+    else:
         import boto3  # noqa: F401 (a part of what is imported on this side)
         import pandas as pd  # noqa: F401
 
-        opened: Any = plain()
-    else:
-        from modelwright import train  # noqa: F401
-
-        opened = kept()
+        opened = plain()
     torch.set_num_threads(int(os.environ.get("BENCH_THREADS", "1")))
     say("imported")
     with opened as keeper:
@@ -171,5 +225,35 @@ def main() -> None:
         learn(keeper, say)
 
 
+def drive() -> None:
+    """Have Ray Train do the work, on the Ray cluster of this pod, and start it again as often as it is lost.
+
+    What remains after the loss of the driver is found by the name of the run.
+    """
+    import pyarrow.fs
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    ray.init(address="auto")
+    endpoint = urlsplit(os.environ["AWS_ENDPOINT_URL"])
+    files = pyarrow.fs.S3FileSystem(
+        endpoint_override=endpoint.netloc, scheme=endpoint.scheme, region=os.environ["AWS_DEFAULT_REGION"]
+    )
+    bucket, key = place(os.environ["BENCH_CHECKPOINT"])
+    folder, _, name = key.rpartition("/")
+    TorchTrainer(
+        work,
+        scaling_config=ScalingConfig(num_workers=int(os.environ["BENCH_WORKERS"])),
+        run_config=RunConfig(
+            name=name,
+            storage_path=f"{bucket}/{folder}",
+            storage_filesystem=files,
+            failure_config=FailureConfig(max_failures=-1),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    ).fit()
+
+
 if __name__ == "__main__":
-    main()
+    drive() if os.environ["BENCH_KEEPER"] == "raytrain" else work()

@@ -3,11 +3,11 @@
 On the cluster that runs, in the namespace `bench`: a killed process, a deleted pod, the pod of the first worker (Ray's
 head, or torchrun's rendezvous), all pods at once, and a node that vanishes. Each fault is the first in the life of a
 new object, so that a plain Job's back-off, which doubles each time, is at its shortest. Times are ratios to a script
-that imports torch and makes a step. A fault takes one to three minutes, start included; under Ray, whose processes no
-fault reaches from outside, only pods are deleted. For the loss of a node the local cluster gets a second one, on which
-one of the two workers runs; Kubernetes says after 50 s that it does not answer, and replaces the pods of a plain Job
-five minutes later. Steps made again are those that were told: a recipe tells every few seconds, the loop five times a
-second. `python -m e2e.bench.recovery` measures a process without Kubernetes.
+that imports torch and makes a step. A fault takes one to three minutes, start included. For the loss of a node the
+local cluster gets a second one, on which one of the two workers runs; Kubernetes says after 50 s that it does not
+answer, and replaces the pods of a plain Job five minutes later. Steps made again are those that were told: a recipe
+tells every few seconds, the loop five times a second. `python -m e2e.bench.recovery` measures a process without
+Kubernetes.
 """
 
 import time
@@ -31,8 +31,8 @@ _LIMIT_SECONDS, _NODE_LIMIT_SECONDS = 300.0, 900.0
 _CHECKPOINTS = 3
 """So many are due before the fault comes."""
 _FIRST_RANK, _OTHER_RANK = 0, 1
-# Processes of Ray are not reached from outside. A loop would lose its node as a recipe does.
-_NOT_MET = {"ray": (Kind.PROCESS,), "loop": (Kind.NODE,)}
+# It would lose its node as a recipe does.
+_NOT_MET = {"loop": (Kind.NODE,)}
 # The furthest step of the life that was lost is told some seconds later.
 _TAIL_SECONDS = 5.0
 

@@ -12,6 +12,7 @@ _NAMES = {
     "loop": "TrainingJob, own loop",
     "plain": "plain Job, torchrun",
     "ray": "TrainingJob, recipe on Ray",
+    "raytrain": "plain Job, Ray Train",
 }
 _FAULTS = {
     "process": "a worker's process killed",

@@ -45,12 +45,24 @@ def test_torchrun_of_the_plain_job_may_restart_processes_as_often_as_that_of_the
     assert make("loop", setting, "a").objects[0]["spec"]["failurePolicy"]["processRestarts"] == 3
 
 
-def test_the_pods_of_the_plain_job_find_each_other_by_its_service() -> None:
-    service, job = make("plain", SETTING, "a").objects
+def test_ray_train_runs_the_same_program_and_starts_it_again_itself() -> None:
+    plain, alone = container_of("plain"), container_of("raytrain")
+    assert alone["command"][-3:] == plain["command"][-3:]
+    assert alone["resources"] == plain["resources"]
+    settings = {entry["name"]: entry.get("value") for entry in alone["env"]}
+    assert settings.items() >= {"BENCH_KEEPER": "raytrain", "BENCH_WORKERS": "2"}.items()
+    assert make("raytrain", SETTING, "a").objects[-1]["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+
+
+@pytest.mark.parametrize(
+    ("name", "address"), [("plain", ["--rdzv-endpoint=a-0.a:29400"]), ("raytrain", ["a-0.a", "6379"])]
+)
+def test_the_pods_of_a_plain_job_find_each_other_by_its_service(name: str, address: list[str]) -> None:
+    service, job = make(name, SETTING, "a").objects
     template = job["spec"]["template"]
     assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     assert template["spec"]["subdomain"] == service["metadata"]["name"]
-    assert "--rdzv-endpoint=a-0.a:29400" in template["spec"]["containers"][0]["command"]
+    assert {*address} <= {*template["spec"]["containers"][0]["command"]}
 
 
 def status(at: float, **fields: Any) -> State:
@@ -74,9 +86,10 @@ def test_workers_share_the_cpus_and_have_a_thread_each(cpus: int, workers: int, 
     assert scaling.cpu_limit(cpus, workers) == limit
 
 
-def test_processes_of_ray_are_not_reached_from_outside() -> None:
-    assert recovery_node.faults_of("ray", [*Kind]) == [Kind.POD, Kind.HEAD, Kind.GANG, Kind.NODE]
-    assert recovery_node.faults_of("plain", [*Kind]) == [*Kind]
+def test_all_meet_all_faults_but_a_loop_that_would_lose_its_node_as_a_recipe_does() -> None:
+    met = {name: recovery_node.faults_of(name, [*Kind]) for name in contenders.NAMES}
+    assert met.pop("loop") == [Kind.PROCESS, Kind.POD, Kind.HEAD, Kind.GANG]
+    assert all(kinds == [*Kind] for kinds in met.values())
 
 
 @pytest.mark.parametrize("name", contenders.NAMES)

@@ -1,14 +1,17 @@
 """The plain side's own checkpoint."""
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+import ray.train
 import torch
 
-from e2e.bench.peer import Plain, place, tensors
+from e2e.bench.peer import Plain, Reported, load, place, tensors
 
 
 class Store:
@@ -50,6 +53,51 @@ def test_only_rank_0_saves_and_only_when_it_is_time(rank: int, every: float) -> 
     store, model = Store(), torch.nn.Linear(2, 1)
     keeper(store, rank, every).after(6, None, model=model)
     assert store.kept == {}
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """A group of one process."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+class Reports:
+    """What Ray Train is told, and what it has kept."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.steps: list[int | None] = []
+        self._folder = folder
+        monkeypatch.setattr(ray.train, "report", self._report)
+        monkeypatch.setattr(ray.train, "get_checkpoint", self._checkpoint)
+
+    def _report(self, metrics: dict[str, Any], checkpoint: "ray.train.Checkpoint | None" = None) -> None:
+        self.steps.append(None)
+        if checkpoint is not None:
+            checkpoint.to_directory(self._folder)
+            with (self._folder / "state.pt").open("rb") as file:
+                self.steps[-1] = load(file, {})
+
+    def _checkpoint(self) -> "ray.train.Checkpoint | None":
+        return ray.train.Checkpoint.from_directory(self._folder) if any(self.steps) else None
+
+
+@pytest.mark.usefixtures("group")
+def test_under_ray_train_rank_0_hands_over_what_the_next_ones_begin_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reports, model = Reports(monkeypatch, tmp_path), torch.nn.Linear(2, 1)
+    first, other = (Reported(Store(), "s3://bucket/a", 0.0, rank, 2) for rank in (0, 1))
+    assert first.resume(model=model) == 0
+    first.after(6, None, model=model)
+    other.after(6, None, model=model)
+    assert reports.steps == [7, None]
+    fresh = torch.nn.Linear(2, 1)
+    assert other.resume(model=fresh) == 7
+    assert torch.equal(fresh.weight, model.weight)
+    Reported(Store(), "s3://bucket/a", 60.0, 0, 2).after(7, None, model=model)
+    assert reports.steps == [7, None], "it is not time yet"
 
 
 def test_rows_are_shared_out_evenly() -> None:
