@@ -21,6 +21,9 @@ _FAULTS = {
     "gang": "all pods deleted",
     "node": "a worker's node lost",
 }
+_MINUTES = "node"
+"""Beside it all other bars would be dots."""
+_NOT_IN_PLOT = " A lost node, of which Kubernetes itself says nothing for 50 s, is in the table only."
 NOTHING = "-"
 
 Result = Mapping[str, Any]
@@ -54,12 +57,14 @@ def recovery_node(result: Result) -> Section:
     bars = [
         Bar(f"{kind}: {name}", [(_NAMES[name], told[kind]["ratio"])])
         for kind in kinds
+        if kind != _MINUTES
         for name, told in found.items()
         if told.get(kind, {}).get("ratio") is not None
     ]
     text = (
         f"Seconds from a fault to the next training step, medians of {result['rounds']}; in brackets as a ratio to a "
         f"bare script that imports torch and makes a step, which took {unit:.1f} s in the same run (1 in the plot)."
+        f"{_NOT_IN_PLOT if _MINUTES in kinds else ''}"
     )
     return Section("Recovery on the cluster", text, ["fault", *_titles(found)], rows, bars, line=1.0)
 

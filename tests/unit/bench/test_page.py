@@ -131,6 +131,12 @@ def test_a_fault_that_nobody_recovered_from_has_no_figure() -> None:
     assert "| a worker's node lost | - | 400.0 (40.00) |" in table("recovery_node")
 
 
+def test_a_lost_node_which_takes_minutes_is_in_the_table_only() -> None:
+    section = SECTIONS["recovery_node"](record("recovery_node").result)
+    assert [bar.label for bar in section.bars] == ["process: recipe", "process: plain"]
+    assert section.text.endswith("is in the table only.")
+
+
 def test_goodput_is_told_beside_that_of_the_plain_job_and_of_the_status() -> None:
     told = RESULTS["goodput"]["contenders"]["recipe"]
     # 25 steps further in 40 s at a speed of one a second: from 20 to 45.
