@@ -90,7 +90,7 @@ def test_a_lost_pod_costs_an_attempt_and_training_resumes(space: Space, data: Da
 def test_a_suspended_job_saves_frees_its_pods_and_goes_on_where_it_was(
     space: Space, data: Data, models: Models, pace: Pace
 ) -> None:
-    job = specs.network("paused", data.winter, "paused", replicas=1, steps=pace.steps(_SECONDS))
+    job = specs.network("paused", data.winter, "paused", replicas=2, steps=pace.steps(_SECONDS))
     space.apply(specs.changed(job, checkpoint={"everySeconds": _NEVER}))
     before = space.journal.wait(_JOBS, "paused", under_way, timeout=120)
     space.patch("trainingjob", "paused", {"spec": {"suspend": True}})
