@@ -11,6 +11,7 @@ from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress,
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of, finished
 from modelwright.plan.times import stamp
+from modelwright.registry.versions import Writer
 from tests.simulation.cluster import ref_of
 from tests.simulation.nodes import complete_gangs, finish
 from tests.simulation.world import World
@@ -26,6 +27,12 @@ FAILURES: dict[str, dict[str, Any]] = {
     "hang": {
         "code": 1,
         "message": json.dumps({"reason": "Hang", "message": "no step for 312 s", "failureClass": "Hang", "step": 2}),
+    },
+    "storage": {
+        "code": 1,
+        "message": json.dumps(
+            {"reason": "StorageUnavailable", "message": "S3 is away", "failureClass": "Infrastructure", "step": 0}
+        ),
     },
     "final": {
         "code": 1,
@@ -170,7 +177,8 @@ class Trainer:
         run = run_of(job)
         assert run.training.model is not None
         content = {"job": run.uid, "attempt": attempt_of(job)}
-        version = self.world.bucket.begin_version(run.training.model.name, run.uid, content)
+        writer = Writer(run.attempt, run.unconfirmed)
+        version = self.world.bucket.begin_version(run.training.model.name, run.uid, content, writer)
         self.begun[job["metadata"]["uid"]] = version
 
     def leave_result(self, job: Object) -> None:

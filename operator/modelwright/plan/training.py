@@ -19,7 +19,18 @@ from modelwright.api.trainingjob import (
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import elastic, goodput, history, owner, podtemplate, rayjob, rayscaling, raystatus, warmstart
+from modelwright.plan import (
+    elastic,
+    goodput,
+    history,
+    owner,
+    podtemplate,
+    rayjob,
+    rayscaling,
+    raystatus,
+    survivors,
+    warmstart,
+)
 from modelwright.plan.actions import Action, Apply, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
@@ -155,13 +166,18 @@ def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Pl
         case Hold(verdict, actions, wake, lost, workers):
             if workers is not None:
                 job = replace(job, status=job.status.model_copy(update={"workers": workers}))
+            number, before = job.view.number, job.before
+            unsaid = lost is not None and history.loss_told(before.attempts, number) is None
             if lost is not None:
-                if actions and history.loss_told(job.before.attempts, job.view.number) is None:
-                    # First why, then the end of it: what is left when the operator dies between would not show it.
-                    actions, wake = (), 0.0
                 rules = job.spec.failure_policy.rules
-                job = replace(job, status=history.noted(job.status, job.view.number, lost, rules))
+                job = replace(job, status=history.noted(job.status, number, lost, rules))
             said = owner.unchanged(job.observed) if verdict is None else _report(job, verdict)
+            if survivors.are_left_by(actions):
+                unsaid = unsaid or (before.unconfirmed_attempt or 0) < number
+                said = replace(said, status={**said.status, "unconfirmedAttempt": number})
+            if unsaid and actions:
+                # First why, then the end of it: what is left when the operator dies between would not show it.
+                actions, wake = (), 0.0
             return replace(said, actions=actions, wake_after=wake)
         case GiveUp(reason, message, actions):
             return _end(job, Verdict(State.STALLED, reason, message), actions)
@@ -226,6 +242,7 @@ def _launch(job: _Job, number: int) -> Plan:
     size = elastic.size_of(job.status, number, spec.workers.replicas)
     made = _gang(job, number, size, store)
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1, "workers": size}
+    update["unconfirmed_attempt"] = survivors.newest(job.status) or None
     if not spec.suspend and made.queue is None:
         update |= owner.clock_fields(job.clock.running(stamp(job.now)))
         update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now), logs_uri(made), size)
@@ -402,6 +419,7 @@ def _run(job: _Job, number: int, store: Store, spec: TrainingJobSpec) -> Run:
         name=meta["name"],
         uid=meta["uid"],
         attempt=number,
+        unconfirmed=survivors.newest(job.status),
         storage=store.storage,
         training=warmstart.settled(spec, job.status.started_from),
         image=job.spec.workers.image or job.settings.runtime_image,
