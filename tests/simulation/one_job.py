@@ -22,6 +22,8 @@ COMMAND = {
     "workers": {"replicas": 2, "image": "mine", "command": ["python", "main.py"]},
     "failurePolicy": {"maxRestarts": MAX_RESTARTS},
 }
+LOGGED_COMMAND = {**COMMAND, "workers": {"replicas": 2, "command": ["python", "main.py"]}}
+"""Of our own image, which keeps the end of the log, and that the program ended well."""
 RAY = {**RECIPE, "framework": "Ray"}
 
 

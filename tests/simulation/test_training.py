@@ -9,11 +9,13 @@ from hypothesis import event, given, note
 from hypothesis import strategies as st
 
 from modelwright.api.layout import checkpoint_prefix
+from modelwright.plan.attempts import finished
 from modelwright.registry.errors import Superseded
 from tests.simulation import chaos
 from tests.simulation.chaos import Chaos, Fault, faults
+from tests.simulation.cluster import key_of
 from tests.simulation.nodes import Kueue
-from tests.simulation.one_job import COMMAND, RAY, RECIPE, Simulation
+from tests.simulation.one_job import COMMAND, LOGGED_COMMAND, RAY, RECIPE, Simulation
 from tests.simulation.one_owner import (
     FINAL,
     MAX_RESTARTS,
@@ -203,6 +205,19 @@ def with_an_attempt_that_lives_on(sim: Simulation) -> None:
         sim.trainer.begin_version(first)
 
 
+def whose_job_is_cleaned_away(sim: Simulation) -> None:
+    sim.until_pods_run()
+    # The operator is away until the Job is gone.
+    for _ in range(10):
+        for controller in sim.world.controllers:
+            controller.step()
+    (job,) = sim.world.cluster.of_kind("Job")
+    assert finished(job)
+    sim.world.remove(key_of(job))
+    sim.world.settle()
+    assert (sim.ready, sim.status["restarts"]) == (("True", "Succeeded"), 0)
+
+
 def from_another_job(sim: Simulation) -> None:
     sim.world.settle()
     assert sim.ready == ("False", "ResumeSourceNotFound")
@@ -237,6 +252,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "storeless pause": (RECIPE, QUEUED, with_a_pause_and_no_store_to_go_on_from),
     "half a version": (RECIPE, {}, with_a_death_before_the_manifest),
     "lives on": (RECIPE, {}, with_an_attempt_that_lives_on),
+    "cleaned away": (LOGGED_COMMAND, {}, whose_job_is_cleaned_away),
     "contest": (RECIPE, {}, against_a_champion),
     "warm start": ({**COMMAND, "resume": {"from": {"trainingJob": "source"}}}, {}, from_another_job),
     "failure": (RECIPE, {}, without_success),

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelwright.api.goodput import Spent
-from modelwright.api.layout import alias_key, result_key
+from modelwright.api.layout import alias_key, completed_key, result_key
 from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of, finished
+from modelwright.plan.launch import LOGGED
 from modelwright.plan.times import stamp
 from modelwright.registry.versions import Writer
 from tests.simulation.cluster import ref_of
@@ -144,6 +145,8 @@ class Trainer:
                 self.begin_version(job)
                 return
             self.leave_result(job)
+        else:
+            self.leave_word(job)
         for pod in pods:
             if self.dies_after_result and pod is pods[-1]:
                 self.dies_after_result = False
@@ -197,6 +200,12 @@ class Trainer:
             comparison=self._compare(alias, holder["version"]) if holder else None,
         )
         bucket.write(result_key(run.namespace, run.uid), result.document())
+
+    def leave_word(self, job: Object) -> None:
+        """Do what the first process of worker 0 does when a command of ours has ended well."""
+        run, (container,) = run_of(job), job["spec"]["template"]["spec"]["containers"]
+        if tuple(container["command"][: len(LOGGED)]) == LOGGED:
+            self.world.bucket.write(completed_key(run.namespace, run.uid, run.attempt), {})
 
     def _compare(self, alias: str, incumbent: int) -> Comparison:
         return Comparison(
