@@ -218,6 +218,23 @@ def whose_job_is_cleaned_away(sim: Simulation) -> None:
     assert (sim.ready, sim.status["restarts"]) == (("True", "Succeeded"), 0)
 
 
+def out_of_time_while_it_evaluates(sim: Simulation) -> None:
+    sim.until(lambda: bool(sim.trainer.begun))
+    (job,) = sim.world.cluster.of_kind("Job")
+    sim.world.controllers.remove(sim.trainer)
+    for pod in sim.world.cluster.of_kind("Pod"):
+        sim.world.kubelets.lost.add(pod["metadata"]["uid"])
+    sim.until(lambda: "deletionTimestamp" in job_now(sim, job)["metadata"])
+    sim.trainer.leave_result(job)
+    sim.world.settle()
+    assert (sim.ready, sim.status["model"]["version"]) == (("True", "Succeeded"), 1)
+    assert [entry["reason"] for entry in sim.status["attempts"]] == ["Completed"]
+
+
+def job_now(sim: Simulation, job: dict[str, Any]) -> dict[str, Any]:
+    return sim.world.cluster.get(key_of(job)) or job
+
+
 def from_another_job(sim: Simulation) -> None:
     sim.world.settle()
     assert sim.ready == ("False", "ResumeSourceNotFound")
@@ -253,6 +270,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "half a version": (RECIPE, {}, with_a_death_before_the_manifest),
     "lives on": (RECIPE, {}, with_an_attempt_that_lives_on),
     "cleaned away": (LOGGED_COMMAND, {}, whose_job_is_cleaned_away),
+    "out of time": ({**RECIPE, "activeDeadlineSeconds": 20}, {}, out_of_time_while_it_evaluates),
     "contest": (RECIPE, {}, against_a_champion),
     "warm start": ({**COMMAND, "resume": {"from": {"trainingJob": "source"}}}, {}, from_another_job),
     "failure": (RECIPE, {}, without_success),

@@ -6,6 +6,7 @@ from modelwright.api.trainingjob import TrainingJobSpec
 from modelwright.plan import raystatus
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, View
+from modelwright.plan.conditions import Reason
 from modelwright.plan.failures import Cause, Loss
 from modelwright.plan.lifecycle import Completed, GiveUp, Next, Running, Start, loss_of
 from modelwright.plan.questions import ReadDocument, Store
@@ -14,7 +15,7 @@ from modelwright.plan.questions import ReadDocument, Store
 def of_recipe(owner: Object, view: View, store: Store, step: Next, *, started: bool) -> ReadDocument | None:
     """Return the question for the result, where there may be one; None where the children tell all.
 
-    A worker can end, badly or by a suspension, after rank 0 has registered the version. And while
+    A worker can end, badly, by a suspension or because time is up, after rank 0 has registered the version. And while
     S3 cannot be read, a restart would only spend the budget. `started`: the pods were there before.
     """
     if isinstance(step, Completed) or _may_be_done(view, step, started=started):
@@ -52,6 +53,8 @@ def tells_of_the_end(question: ReadDocument, owner: Object, attempt: int) -> boo
 def _may_be_done(view: View, step: Next, *, started: bool) -> bool:
     if isinstance(step, Running):
         return view.state is JobState.HELD and started
+    if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED:
+        return True
     ended = view.number > 0 and view.state in (JobState.FAILED, JobState.ABSENT)
     return isinstance(step, Start | GiveUp) and ended and loss_of(view).retryable
 

@@ -56,6 +56,7 @@ from modelwright.plan.lifecycle import (
     Running,
     Start,
     decide,
+    when_quiet,
 )
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.placeholder import name_of, placeholder
@@ -136,6 +137,8 @@ def _next(job: _Job) -> Plan | Ask:
         told=history.loss_told(job.status.attempts, job.view.number),
         pulse=_pulse(job),
     )
+    if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED and job.spec.recipe is not None:
+        job, step = _once_stopped(job, step)
     growing = elastic.is_growing(job.status, job.view.number) and isinstance(step, Hold) and not job.spec.suspend
     keep = job.view.number if growing else None
     if isinstance(step, Running) and job.spec.workers.elastic is not None:
@@ -156,6 +159,20 @@ def _pulse(job: _Job) -> Pulse | None:
 
 def _queue(job: _Job) -> Queue | None:
     return queue_of(job.observed.object, job.spec.workers, job.settings, job.view.job)
+
+
+def _once_stopped(job: _Job, step: GiveUp) -> tuple[_Job, Next]:
+    """Let the pods of a recipe stop before its time is said to be up: rank 0 may register the version as it leaves."""
+    reason = Reason.EVALUATING if _evaluating(job) else Reason.TRAINING
+    stopping = Verdict(State.RECONCILING, reason, "activeDeadlineSeconds is over: the pods stop")
+    hold = when_quiet(job.view, job.now, stopping)
+    if hold is None:
+        return job, step
+    told = history.over(job.status, job.view.number, Cause.DEADLINE_EXCEEDED, stamp(job.now), step.message)
+    if told is not job.status:
+        # First why, then the end of it: a Job that is gone does not say.
+        hold = replace(hold, actions=(), wake_after=0.0)
+    return replace(job, status=told), hold
 
 
 def _proceed(job: _Job, step: Next) -> Plan | Ask:

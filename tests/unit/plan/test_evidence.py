@@ -1,5 +1,6 @@
 """What a TrainingJob reads on S3 before it starts again or gives up, one situation at a time."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.simulation.one_job import COMMAND, LOGGED_COMMAND, RECIPE, Simulation
 from tests.unit.plan.training_world import message, running
 
 HALF_AN_HOUR = 1800
+SHORT = {**RECIPE, "activeDeadlineSeconds": 20}
 
 
 def go_on(sim: Simulation) -> None:
@@ -108,3 +110,66 @@ def test_the_word_of_an_earlier_attempt_does_not_count() -> None:
     sim.trainer.delete_job()
     sim.until_attempt_runs(3)
     assert sim.status["restarts"] == 2
+
+
+def test_a_version_that_was_registered_before_the_time_was_up_counts() -> None:
+    sim = running(SHORT)
+    (job,) = sim.world.cluster.of_kind("Job")
+    sim.trainer.begin_version(job)
+    sim.trainer.leave_result(job)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.world.bucket.moves == [("models/titanic/aliases/champion.json", 1)]
+    (attempt,) = sim.status["attempts"]
+    assert attempt["reason"] == "Completed"
+    assert "message" not in attempt
+    assert sim.world.cluster.of_kind("Job") == []
+
+
+def test_a_version_that_is_registered_while_the_pods_stop_counts() -> None:
+    sim = running(SHORT)
+    (job,) = sim.world.cluster.of_kind("Job")
+    sim.world.kubelets.lost |= {pod["metadata"]["uid"] for pod in sim.world.cluster.of_kind("Pod")}
+    sim.until(lambda: "activeDeadlineSeconds is over: the pods stop" in message(sim))
+    sim.world.run(5)
+    sim.trainer.begin_version(job)
+    sim.trainer.leave_result(job)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+
+
+def test_a_recipe_without_a_version_when_its_pods_have_stopped_is_out_of_time() -> None:
+    sim = running(SHORT)
+    sim.world.settle()
+    assert sim.ready == ("False", "DeadlineExceeded")
+    (attempt,) = sim.status["attempts"]
+    assert (attempt["reason"], attempt["message"]) == ("DeadlineExceeded", message(sim))
+    assert sim.status.get("failures", []) == []
+    assert (sim.world.cluster.of_kind("Job"), sim.world.cluster.of_kind("Pod")) == ([], [])
+    assert sim.status["activeSeconds"] == pytest.approx(20, abs=2)
+
+
+def test_a_store_that_is_away_when_the_time_is_up_keeps_no_pod_at_work() -> None:
+    sim = running(SHORT)
+    (job,) = sim.world.cluster.of_kind("Job")
+    sim.trainer.begin_version(job)
+    sim.trainer.leave_result(job)
+    sim.world.bucket.down = True
+    sim.world.run(60)
+    assert (sim.ready, sim.world.cluster.of_kind("Pod")) == (("False", "StorageUnavailable"), [])
+    sim.world.now += timedelta(hours=1)
+    sim.world.bucket.down = False
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.status["activeSeconds"] == pytest.approx(20, abs=2)
+
+
+def test_more_time_lets_a_recipe_go_on_that_has_just_been_stopped_for_want_of_it() -> None:
+    sim = running(SHORT)
+    sim.world.bucket.down = True
+    sim.world.run(60)
+    sim.world.edit(sim.key, activeDeadlineSeconds=1000)
+    sim.world.bucket.down = False
+    go_on(sim)
+    assert sim.ready == ("True", "Succeeded")
+    assert [entry["reason"] for entry in sim.status["attempts"]] == ["DeadlineExceeded", "Completed"]
