@@ -5,7 +5,7 @@ from typing import Any
 
 from modelwright.api.failurepolicy import FailurePolicy
 from modelwright.plan import training
-from modelwright.plan.failures import RESIZED
+from modelwright.plan.failures import RESIZED, Cause
 from modelwright.plan.times import parse, seconds_between
 from tests.simulation.chaos import Deed
 from tests.simulation.one_owner import MAX_RESTARTS, OneOwner
@@ -22,6 +22,8 @@ COMMAND = {
     "workers": {"replicas": 2, "image": "mine", "command": ["python", "main.py"]},
     "failurePolicy": {"maxRestarts": MAX_RESTARTS},
 }
+LOGGED_COMMAND = {**COMMAND, "workers": {"replicas": 2, "command": ["python", "main.py"]}}
+"""Of our own image, which keeps the end of the log, and that the program ended well."""
 RAY = {**RECIPE, "framework": "Ray"}
 
 
@@ -44,7 +46,9 @@ class Simulation(OneOwner):
             return
         budgets = FailurePolicy.model_validate(job["spec"].get("failurePolicy", {})).budgets.document()
         charged = sum(entry["count"] for entry in self.status.get("failures", ()))
-        free = sum(entry.get("reason") in RESIZED for entry in self.status.get("attempts", ()))
+        # Nor does anybody pay for one whose time was up, when its user gives it more.
+        unpaid = {*RESIZED, Cause.DEADLINE_EXCEEDED}
+        free = sum(entry.get("reason") in unpaid for entry in self.status.get("attempts", ()))
         assert self.status.get("restarts", 0) - free <= charged <= self.status.get("attempt", 0), self.status
         for entry in self.status.get("failures", ()):
             kind = entry["failureClass"]

@@ -11,7 +11,7 @@ from modelwright.api.layout import alias_key, manifest_key, version_prefix
 from modelwright.plan.times import stamp
 from modelwright.registry.errors import AlreadyExists, PreconditionFailed, StoreError
 from modelwright.registry.store import ObjectStore
-from modelwright.registry.versions import take_number
+from modelwright.registry.versions import Writer, take_number
 from tests.simulation.faults import Pen
 
 
@@ -48,13 +48,13 @@ class Bucket:
 
     def register(self, model: str, content: dict[str, Any]) -> int:
         """Have somebody beside our jobs take the next version number and complete it; return the number."""
-        version = self.begin_version(model, f"hand-{len(self.documents)}", content)
+        version = self.begin_version(model, f"hand-{len(self.documents)}", content, Writer())
         self.complete_version(model, version, "nobody")
         return version
 
-    def begin_version(self, model: str, uid: str, content: dict[str, Any]) -> int:
-        """Take a version number as a job does, the same for all its attempts, and write the files; return it."""
-        version = take_number(self.store(), model, "team", uid)
+    def begin_version(self, model: str, uid: str, content: dict[str, Any], writer: Writer) -> int:
+        """Take a version number as an attempt of a job does, and write the files; return it. Raises Superseded."""
+        version = take_number(self.store(), model, "team", uid, writer)
         self.write(f"{version_prefix(model, version)}model.json", content)
         return version
 

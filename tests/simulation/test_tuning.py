@@ -230,6 +230,19 @@ def test_a_sweep_ends_as_its_story_has_it(name: str) -> None:
         assert {key.kind for key in sim.world.cluster.objects} == {"Secret"}
 
 
+def test_an_outage_of_the_store_costs_a_sweep_one_restart_however_long_it_lasts() -> None:
+    sim = Simulation()
+    sim.until_pods_run()
+    sim.world.bucket.down = True
+    for _ in range(600):
+        sim.trainer.fail("storage")
+        sim.world.step()
+    assert (sim.ready, sim.status["restarts"]) == (("False", "StorageUnavailable"), 0)
+    sim.world.bucket.down = False
+    sim.world.settle()
+    assert (sim.ready, sim.status["restarts"]) == (("True", "Succeeded"), 1)
+
+
 @pytest.mark.parametrize("notices", [True, False])
 def test_a_sweep_that_is_deleted_at_any_moment_leaves_nothing_behind(notices: bool) -> None:
     for moment in range(20):

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelwright.api.goodput import Spent
-from modelwright.api.layout import alias_key, result_key
+from modelwright.api.layout import alias_key, completed_key, result_key
 from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import CheckpointStatus, MetricValue, Progress, RegisteredVersion
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of, finished
+from modelwright.plan.launch import LOGGED
 from modelwright.plan.times import stamp
+from modelwright.registry.versions import Writer
 from tests.simulation.cluster import ref_of
 from tests.simulation.nodes import complete_gangs, finish
 from tests.simulation.world import World
@@ -26,6 +28,12 @@ FAILURES: dict[str, dict[str, Any]] = {
     "hang": {
         "code": 1,
         "message": json.dumps({"reason": "Hang", "message": "no step for 312 s", "failureClass": "Hang", "step": 2}),
+    },
+    "storage": {
+        "code": 1,
+        "message": json.dumps(
+            {"reason": "StorageUnavailable", "message": "S3 is away", "failureClass": "Infrastructure", "step": 0}
+        ),
     },
     "final": {
         "code": 1,
@@ -137,6 +145,8 @@ class Trainer:
                 self.begin_version(job)
                 return
             self.leave_result(job)
+        else:
+            self.leave_word(job)
         for pod in pods:
             if self.dies_after_result and pod is pods[-1]:
                 self.dies_after_result = False
@@ -170,7 +180,8 @@ class Trainer:
         run = run_of(job)
         assert run.training.model is not None
         content = {"job": run.uid, "attempt": attempt_of(job)}
-        version = self.world.bucket.begin_version(run.training.model.name, run.uid, content)
+        writer = Writer(run.attempt, run.unconfirmed)
+        version = self.world.bucket.begin_version(run.training.model.name, run.uid, content, writer)
         self.begun[job["metadata"]["uid"]] = version
 
     def leave_result(self, job: Object) -> None:
@@ -189,6 +200,12 @@ class Trainer:
             comparison=self._compare(alias, holder["version"]) if holder else None,
         )
         bucket.write(result_key(run.namespace, run.uid), result.document())
+
+    def leave_word(self, job: Object) -> None:
+        """Do what the first process of worker 0 does when a command of ours has ended well."""
+        run, (container,) = run_of(job), job["spec"]["template"]["spec"]["containers"]
+        if tuple(container["command"][: len(LOGGED)]) == LOGGED:
+            self.world.bucket.write(completed_key(run.namespace, run.uid, run.attempt), {})
 
     def _compare(self, alias: str, incumbent: int) -> Comparison:
         return Comparison(

@@ -145,10 +145,17 @@ class Claim(ApiModel):
 
 
 class Registration(ApiModel):
-    """`runs/<namespace>/<uid>/registration.json`: the number that a job's attempts write under. It never changes."""
+    """`runs/<namespace>/<uid>/registration.json`: the number that a job's attempts write under.
+
+    It changes only where whoever took the number may still be alive when a later attempt registers.
+    """
 
     model: ModelName
     version: Count
+    attempt: Count = 0
+    """The attempt that took the number; 0 where that was not written down yet."""
+    unconfirmed: Count = 0
+    """What that attempt knew of earlier ones (`Run.unconfirmed`)."""
 
 
 class Alias(ApiModel):

@@ -28,8 +28,13 @@ def checkpoint_prefix(namespace: str, uid: str, step: int | None = None) -> str:
 
 
 def attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
-    """Return the prefix of what is kept of one attempt: logs, and stacks where it hung."""
+    """Return the prefix of what is kept of one attempt: logs, stacks where it hung, and that it ended well."""
     return f"{run_prefix(namespace, uid)}attempts/{attempt}/"
+
+
+def completed_key(namespace: str, uid: str, attempt: int) -> str:
+    """Return the key of an empty document: the command of worker 0 ended well, and nobody had asked it to."""
+    return f"{attempt_prefix(namespace, uid, attempt)}completed.json"
 
 
 def log_key(namespace: str, uid: str, attempt: int, index: str) -> str:

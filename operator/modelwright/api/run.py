@@ -25,6 +25,8 @@ TOKEN_AUDIENCE = "modelwright"  # noqa: S105 (an audience)
 TERMINATION_MESSAGE_FILE = "/dev/termination-log"
 PREFLIGHT_FAILED = "PreflightFailed"
 """The reason in the `Failure` of a worker that cannot begin: a name, the storage, a GPU or the network is not there."""
+STORAGE_UNAVAILABLE = "StorageUnavailable"
+"""The reason in the `Failure` of a process to which the store did not answer."""
 TERMINATED = "Terminated"
 """The reason in the `Failure` of a process that saved and left because it, or a peer, was asked to."""
 HANG = "Hang"
@@ -54,6 +56,9 @@ class Run(ApiModel):
     """Of the TrainingJob or the TuningSweep."""
     uid: str
     attempt: int
+    unconfirmed: Count = 0
+    """The newest attempt that may still be alive: its node could not confirm its end. Where a suspended attempt goes on
+    under its number, that may be this number. 0: all that came before have ended."""
     storage: ResolvedStorage
     training: TrainingJobSpec
     """The job, or the template of the sweep."""

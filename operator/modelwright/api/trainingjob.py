@@ -446,6 +446,9 @@ class TrainingJobStatus(Status):
         ),
     ] = ()
     """How often each class of failure ended an attempt; suspensions and restarts of the operator do not forget it."""
+    unconfirmed_attempt: Count | None = None
+    """The newest attempt of which a pod was given up, and its node could not confirm the end. It may live on, so later
+    attempts share no version number with it."""
     excluded_nodes: Annotated[tuple[str, ...], Field(max_length=100)] = ()
     """The nodes that failurePolicy.rules keep later attempts away from, the newest last."""
     progress: Progress | None = None

@@ -149,13 +149,17 @@ def noted(status: TrainingJobStatus, number: int, loss: Loss, rules: Sequence[Fa
 def over(status: TrainingJobStatus, number: int, why: Cause, at: str, message: str | None = None) -> TrainingJobStatus:
     """Return the status with the end of an attempt that ends with its job, where its own Job has not told one.
 
-    What was told of it before stays. No budget pays: there is no next attempt.
+    What was told of it before stays, but that its time was up, where its work was found done. No budget pays: there is
+    no next attempt.
     """
     entry = next((entry for entry in status.attempts if entry.number == number), None)
-    if entry is None or entry.end_time is not None:
+    if entry is None:
         return status
-    words = {"reason": str(why), "message": message} if entry.reason is None else {}
-    ended = entry.model_copy(update={**words, "end_time": at})
+    in_time = entry.reason == Cause.DEADLINE_EXCEEDED and why is Cause.COMPLETED
+    if entry.end_time is not None and not in_time:
+        return status
+    words = {"reason": str(why), "message": message} if entry.reason is None or in_time else {}
+    ended = entry.model_copy(update={**words, "end_time": entry.end_time or at})
     return status.model_copy(update={"attempts": _with(status.attempts, ended)})
 
 

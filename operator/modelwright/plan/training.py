@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from modelwright.api.artifacts import Alias
 from modelwright.api.checkpoint import StartedFrom
 from modelwright.api.elastic import Elastic
-from modelwright.api.layout import alias_key, result_key
+from modelwright.api.layout import alias_key
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import (
     MANAGER,
@@ -19,11 +19,22 @@ from modelwright.api.trainingjob import (
     TrainingJobSpec,
     TrainingJobStatus,
 )
-from modelwright.plan import elastic, goodput, history, owner, podtemplate, rayjob, rayscaling, raystatus, warmstart
+from modelwright.plan import (
+    elastic,
+    evidence,
+    goodput,
+    history,
+    owner,
+    podtemplate,
+    rayjob,
+    rayscaling,
+    raystatus,
+    survivors,
+    warmstart,
+)
 from modelwright.plan.actions import Action, Apply, Ask, MoveAlias, Plan
 from modelwright.plan.attempts import (
     Clock,
-    JobState,
     View,
     look,
     outlived,
@@ -41,16 +52,17 @@ from modelwright.plan.lifecycle import (
     Completed,
     GiveUp,
     Hold,
+    Next,
     Rules,
     Running,
     Start,
     decide,
-    loss_of,
+    when_quiet,
 )
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.placeholder import name_of, placeholder
 from modelwright.plan.promotion import Candidate, judge, move
-from modelwright.plan.questions import KindServed, Question, ReadDocument, Store, Unavailable
+from modelwright.plan.questions import Answer, KindServed, Question, ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import parse, stamp
@@ -126,12 +138,15 @@ def _next(job: _Job) -> Plan | Ask:
         told=history.loss_told(job.status.attempts, job.view.number),
         pulse=_pulse(job),
     )
+    if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED and job.spec.recipe is not None:
+        job, step = _once_stopped(job, step)
     growing = elastic.is_growing(job.status, job.view.number) and isinstance(step, Hold) and not job.spec.suspend
     keep = job.view.number if growing else None
     if isinstance(step, Running) and job.spec.workers.elastic is not None:
         adjustment = _adjusted(job, step, job.spec.workers.elastic)
         step, keep = adjustment.step, job.view.number if adjustment.wanted else keep
-    made = _conclude(job, step) if isinstance(step, Completed) or _may_have_result(job, step) else _proceed(job, step)
+    asked = _question(job, step)
+    made = _proceed(job, step) if asked is None else _conclude(job, step, asked)
     superfluous = elastic.room_of(job.observed).dismissed(keep=keep)
     return made if isinstance(made, Ask) else replace(made, actions=(*superfluous, *made.actions))
 
@@ -149,7 +164,21 @@ def _queue(job: _Job) -> Queue | None:
     return queue_of(job.observed.object, job.spec.workers, job.settings, job.view.job)
 
 
-def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Plan | Ask:
+def _once_stopped(job: _Job, step: GiveUp) -> tuple[_Job, Next]:
+    """Let the pods of a recipe stop before its time is said to be up: rank 0 may register the version as it leaves."""
+    reason = Reason.EVALUATING if _evaluating(job) else Reason.TRAINING
+    stopping = Verdict(State.RECONCILING, reason, "activeDeadlineSeconds is over: the pods stop")
+    hold = when_quiet(job.view, job.now, stopping)
+    if hold is None:
+        return job, step
+    told = history.over(job.status, job.view.number, Cause.DEADLINE_EXCEEDED, stamp(job.now), step.message)
+    if told is not job.status:
+        # First why, then the end of it: a Job that is gone does not say.
+        hold = replace(hold, actions=(), wake_after=0.0)
+    return replace(job, status=told), hold
+
+
+def _proceed(job: _Job, step: Next) -> Plan | Ask:
     match step:
         case Start(number):
             return _start(job, number)
@@ -158,13 +187,18 @@ def _proceed(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Pl
         case Hold(verdict, actions, wake, lost, workers):
             if workers is not None:
                 job = replace(job, status=job.status.model_copy(update={"workers": workers}))
+            number, before = job.view.number, job.before
+            unsaid = lost is not None and history.loss_told(before.attempts, number) is None
             if lost is not None:
-                if actions and history.loss_told(job.before.attempts, job.view.number) is None:
-                    # First why, then the end of it: what is left when the operator dies between would not show it.
-                    actions, wake = (), 0.0
                 rules = job.spec.failure_policy.rules
-                job = replace(job, status=history.noted(job.status, job.view.number, lost, rules))
+                job = replace(job, status=history.noted(job.status, number, lost, rules))
             said = owner.unchanged(job.observed) if verdict is None else _report(job, verdict)
+            if survivors.are_left_by(actions):
+                unsaid = unsaid or (before.unconfirmed_attempt or 0) < number
+                said = replace(said, status={**said.status, "unconfirmedAttempt": number})
+            if unsaid and actions:
+                # First why, then the end of it: what is left when the operator dies between would not show it.
+                actions, wake = (), 0.0
             return replace(said, actions=actions, wake_after=wake)
         case GiveUp(reason, message, actions):
             return _end(job, Verdict(State.STALLED, reason, message), actions)
@@ -229,6 +263,7 @@ def _launch(job: _Job, number: int) -> Plan:
     size = elastic.size_of(job.status, number, spec.workers.replicas)
     made = _gang(job, number, size, store)
     update: dict[str, Any] = {"attempt": number, "restarts": number - 1, "workers": size}
+    update["unconfirmed_attempt"] = survivors.newest(job.status) or None
     if not spec.suspend and made.queue is None:
         update |= owner.clock_fields(job.clock.running(stamp(job.now)))
         update["attempts"] = history.begun(job.status.attempts, number, stamp(job.now), logs_uri(made), size)
@@ -297,31 +332,25 @@ def _train(job: _Job, step: Running) -> Plan:
     return replace(_report(job, verdict), actions=actions, wake_after=wake_after(step.wake_after, placed))
 
 
-def _may_have_result(job: _Job, step: object) -> bool:
-    """Tell whether a gang that was lost or suspended may have done its work before.
-
-    A worker can end, badly or by the suspension, after rank 0 has registered the version. And while S3 cannot be read,
-    a restart would only spend the budget.
-    """
-    if job.spec.recipe is None:
-        return False
-    if isinstance(step, Running):
-        return job.view.state is JobState.HELD and job.before.start_time is not None
-    ended = job.view.number > 0 and job.view.state in (JobState.FAILED, JobState.ABSENT)
-    return isinstance(step, Start | GiveUp) and ended and loss_of(job.view).retryable
+def _question(job: _Job, step: Next) -> ReadDocument | None:
+    """Return what is to be read on S3 before a step is taken; None where the children tell all."""
+    owned = job.observed.object
+    if job.store is None:
+        return None
+    if job.spec.recipe is not None:
+        return evidence.of_recipe(owned, job.view, job.store, step, started=job.before.start_time is not None)
+    lost = history.loss_told(job.status.attempts, job.view.number)
+    return evidence.of_command(owned, job.spec, job.view, job.store, step, lost)
 
 
-def _conclude(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> Plan | Ask:
-    """End the job by its result, or go on where there is none."""
-    store = job.store
-    if job.spec.recipe is None or store is None:
-        return _proceed(job, step)
-    meta = job.observed.object["metadata"]
-    key = result_key(meta["namespace"], meta["uid"])
-    question = ReadDocument(store, key)
+def _conclude(job: _Job, step: Next, question: ReadDocument) -> Plan | Ask:
+    """End the job by what is read, or go on where there is nothing."""
+    store, key = question.store, question.key
     answer = job.observed.answers.get(question, question)
     if isinstance(answer, ReadDocument):
         return Ask((answer,))
+    if job.spec.recipe is None:
+        return _conclude_command(job, step, question, answer)
     if isinstance(answer, Unavailable):
         return _unreadable(job, store, answer)
     if answer is None and not isinstance(step, Completed):
@@ -333,6 +362,20 @@ def _conclude(job: _Job, step: Start | Hold | Running | Completed | GiveUp) -> P
         return _end(job, Verdict(State.STALLED, Reason.FAILED, message))
     update = {"metrics": result.metrics, "model": result.model}
     return _at_the_gate(replace(job, status=job.status.model_copy(update=update)), result, store)
+
+
+def _conclude_command(job: _Job, step: Next, question: ReadDocument, answer: Answer) -> Plan | Ask:
+    number, uncharged = job.view.number, job
+    tells_the_end = evidence.tells_of_the_end(question, job.observed.object, number)
+    if tells_the_end:
+        # That its Job is gone costs nothing as long as it may have been done.
+        uncharged = _bring_up(job.observed, job.spec, job.before, job.view, job.settings, job.now, lost=False)
+    if isinstance(answer, Unavailable):
+        return _unreadable(uncharged, question.store, answer)
+    if answer is None or not tells_the_end:
+        return _proceed(job, step)
+    message = f"the program of attempt {number} ended well; its Job was deleted after that"
+    return _end(uncharged, Verdict(State.READY, Reason.SUCCEEDED, message))
 
 
 def _at_the_gate(job: _Job, result: TrainingResult, store: Store) -> Plan | Ask:
@@ -376,13 +419,16 @@ def _bring_up(
     view: View,
     settings: Settings,
     now: datetime,
+    *,
+    lost: bool = True,
 ) -> _Job:
+    """Return the look, with its status brought up; unless `lost`, a Job that is gone is not told as a loss."""
     clock = tick(view, before, now)
     update: dict[str, Any] = owner.clock_fields(clock)
     if view.number:
         update |= {"attempt": view.number, "restarts": view.number - 1}
     # A Job that was deleted for a suspension may be gone before the status says Suspended.
-    suspended = spec.suspend or is_suspended(before.conditions)
+    suspended = spec.suspend or is_suspended(before.conditions) or not lost
     status = history.brought_up(before.model_copy(update=update), view, observed.report, now, suspended=suspended)
     if view.job is not None and not elastic.is_resized(status, view.number):
         status = status.model_copy(update={"workers": view.workers(spec.workers.replicas)})
@@ -405,6 +451,7 @@ def _run(job: _Job, number: int, store: Store, spec: TrainingJobSpec) -> Run:
         name=meta["name"],
         uid=meta["uid"],
         attempt=number,
+        unconfirmed=survivors.newest(job.status),
         storage=store.storage,
         training=warmstart.settled(spec, job.status.started_from),
         image=job.spec.workers.image or job.settings.runtime_image,

@@ -37,6 +37,10 @@ class AliasMoved(StoreError):
     """The alias does not point where it was expected to point."""
 
 
+class Superseded(StoreError):
+    """A later attempt of the same job registers: this one was given up, and is no longer wanted."""
+
+
 class UnreadableDocument(StoreError):
     """What lies there is too large, no JSON, or not what it should say."""
 

@@ -174,9 +174,11 @@ class ObjectStore:
         with self._translated(key), io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as body:
             self._client.upload_fileobj(body, self.bucket, self._base + key)
 
-    def write_json(self, key: str, document: dict[str, Any], *, if_absent: bool = False) -> str:
+    def write_json(
+        self, key: str, document: dict[str, Any], *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
         """Write a JSON document and return its ETag; errors as in `write`."""
-        return self.write(key, json.dumps(document, indent=1).encode(), if_absent=if_absent)
+        return self.write(key, json.dumps(document, indent=1).encode(), if_absent=if_absent, if_match=if_match)
 
     def list(self, prefix: str, after: str = "") -> tuple[Entry, ...]:
         """Return the objects below a prefix whose key sorts after `after`, in key order."""

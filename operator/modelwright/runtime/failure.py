@@ -10,8 +10,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from modelwright.api.failurepolicy import FailureClass
-from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED, TERMINATED, TERMINATION_MESSAGE_FILE, Failure
-from modelwright.registry.errors import StoreError
+from modelwright.api.run import (
+    PEER_LOST,
+    PREFLIGHT_FAILED,
+    STORAGE_UNAVAILABLE,
+    TERMINATED,
+    TERMINATION_MESSAGE_FILE,
+    Failure,
+)
+from modelwright.registry.errors import StoreError, Superseded
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +89,8 @@ def _failure(error: BaseException) -> Failure:
     if isinstance(error, RunError):
         return shortened(error.reason, error.message, retryable=error.retryable)
     if isinstance(error, StoreError):
-        return shortened("StorageUnavailable", error.message, retryable=error.retryable)
+        reason = "Superseded" if isinstance(error, Superseded) else STORAGE_UNAVAILABLE
+        return shortened(reason, error.message, retryable=error.retryable)
     if isinstance(error, MemoryError):
         return shortened("OutOfMemory", "The process ran out of memory: raise workers.resources", retryable=True)
     if out_of_memory(error):

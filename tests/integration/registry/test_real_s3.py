@@ -8,10 +8,10 @@ import pytest
 from e2e.cluster import ports
 from modelwright.api.run import ResolvedStorage
 from modelwright.registry.aliases import move_alias, read_alias
-from modelwright.registry.errors import AliasMoved, AlreadyExists, PreconditionFailed, StoreError
+from modelwright.registry.errors import AliasMoved, AlreadyExists, PreconditionFailed, StoreError, Superseded
 from modelwright.registry.probe import missing_condition
 from modelwright.registry.store import Credentials, ObjectStore, open_store
-from modelwright.registry.versions import fetch_version, list_versions, register, take_number
+from modelwright.registry.versions import Writer, fetch_version, list_versions, register, take_number
 from tests.integration.registry.conftest import CREDENTIALS
 
 AT = "2026-11-23T10:00:00Z"
@@ -71,6 +71,17 @@ def test_attempts_that_race_share_one_number(store: ObjectStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         numbers = set(pool.map(lambda _: take_number(store, "m", "ns", "job"), range(8)))
     assert len(numbers) == 1
+
+
+def test_an_attempt_takes_over_from_one_that_may_live_on(store: ObjectStore) -> None:
+    assert take_number(store, "m", "ns", "job", Writer(1)) == 1
+    with ThreadPoolExecutor(4) as pool:
+        later = Writer(2, unconfirmed=1)
+        numbers = set(pool.map(lambda _: take_number(store, "m", "ns", "job", later), range(4)))
+    assert len(numbers) == 1
+    assert min(numbers) > 1
+    with pytest.raises(Superseded):
+        take_number(store, "m", "ns", "job", Writer(1))
 
 
 def test_versions_and_aliases_live_a_whole_life(store: ObjectStore, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from modelwright.api import layout
 from modelwright.api.artifacts import Lineage, Signature
 from modelwright.api.run import Run, TrainingResult
 from modelwright.registry.aliases import move_alias
-from modelwright.registry.errors import StoreError
+from modelwright.registry.errors import StoreError, Superseded
 from modelwright.registry.store import ObjectStore
-from modelwright.registry.versions import list_versions, read_manifest
+from modelwright.registry.versions import Writer, list_versions, read_manifest, take_number
 from modelwright.runtime.failure import DataError, RunError
 from modelwright.runtime.train import main as process
 from modelwright.runtime.train.main import execute
@@ -53,7 +53,7 @@ def dataset(store: ObjectStore) -> str:
 
 @pytest.fixture
 def make_run(endpoint: str, store: ObjectStore, dataset: str) -> Any:
-    def make(uid: str, attempt: int = 1, trees: int = 40, **spec: Any) -> Run:
+    def make(uid: str, attempt: int = 1, trees: int = 40, unconfirmed: int = 0, **spec: Any) -> Run:
         recipe = {
             "task": "Classification",
             "target": "ripe",
@@ -67,7 +67,7 @@ def make_run(endpoint: str, store: ObjectStore, dataset: str) -> Any:
         } | spec
         storage = {"uri": store.uri, "endpoint": endpoint}
         document = {"namespace": "ns", "name": "job", "uid": uid, "attempt": attempt, "storage": storage}
-        return Run.model_validate(document | {"training": training})
+        return Run.model_validate(document | {"training": training, "unconfirmed": unconfirmed})
 
     return make
 
@@ -116,6 +116,19 @@ def test_an_attempt_after_registration_finishes_without_training(store: ObjectSt
     assert first is not None
     assert again == first.model_copy(update={"attempt": 2})
     assert list_versions(store, "fruit") == (1,)
+
+
+def test_an_attempt_shares_no_number_with_one_that_may_live_on(store: ObjectStore, make_run: Any) -> None:
+    assert take_number(store, "fruit", "ns", "a", Writer(1)) == 1
+    execute(make_run("a", attempt=2, unconfirmed=1))
+    told = result(store, "a")
+    assert told is not None
+    assert told.model is not None
+    assert (told.attempt, told.model.version) == (2, 2)
+    store.delete(layout.manifest_key("fruit", 2))
+    with pytest.raises(Superseded, match="attempt 2 of this job registers version 2"):
+        execute(make_run("a", attempt=1))
+    assert list_versions(store, "fruit") == (1, 2)
 
 
 def test_a_new_version_is_compared_with_the_holder_of_the_alias(store: ObjectStore, make_run: Any) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from modelwright.api.run import TrainingReport
 from modelwright.plan.settings import Settings
+from tests.simulation.nodes import Kueue
 from tests.simulation.one_job import Simulation
 
 
@@ -11,10 +12,12 @@ def message(sim: Simulation) -> str:
     return str(sim.status["conditions"][0]["message"])
 
 
-def running(spec: dict[str, Any] | None = None) -> Simulation:
-    """Return a job whose pods all run, and never end by themselves."""
-    sim = Simulation(spec)
+def running(spec: dict[str, Any] | None = None, labels: dict[str, str] | None = None) -> Simulation:
+    """Return a job whose pods all run, and never end by themselves; one that is queued is admitted by Kueue."""
+    sim = Simulation(spec, labels)
     sim.world.controllers.remove(sim.trainer)
+    if labels:
+        sim.world.controllers.append(Kueue(sim.world.cluster))
     sim.until_pods_run()
     sim.world.run(2)
     return sim

@@ -53,6 +53,12 @@ def started_by_the_operator(port: int) -> dict[str, str]:
     return {**ENV, **keys, "MODELWRIGHT_RUN": json.dumps(run), "JOB_COMPLETION_INDEX": "4"}
 
 
+def as_worker(index: str, port: int, **training: Any) -> dict[str, str]:
+    env = started_by_the_operator(port)
+    run = {**json.loads(env["MODELWRIGHT_RUN"]), "training": training}
+    return {**env, "MODELWRIGHT_RUN": json.dumps(run), "JOB_COMPLETION_INDEX": index}
+
+
 def supervised(script: str, env: dict[str, str] = ENV) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run([*SUPERVISED, "sh", "-c", script], env=env, capture_output=True, check=False, timeout=30)
 
@@ -124,6 +130,39 @@ def test_the_end_of_the_log_is_kept_and_the_environment_is_not(s3: Any) -> None:
     assert sorted(text.split()[-2:]) == [b"one", b"two"]
     assert len(text) <= 2**20
     assert SECRET.encode() not in text + done.stdout + done.stderr
+
+
+COMPLETED = "/bucket/base/runs/team/u1/attempts/2/completed.json"
+
+
+def test_a_command_of_worker_0_that_ends_well_leaves_that_behind(s3: Any) -> None:
+    assert supervised("exit 0", as_worker("0", s3.server_port)).returncode == 0
+    assert s3.puts == {COMPLETED: b"{}"}
+
+
+@pytest.mark.parametrize(
+    ("script", "index", "training"),
+    [("exit 3", "0", {}), ("kill -9 $$", "0", {}), ("exit 0", "1", {}), ("exit 0", "0", {"recipe": {"tabular": {}}})],
+)
+def test_nothing_else_does(s3: Any, script: str, index: str, training: dict[str, Any]) -> None:
+    supervised(script, as_worker(index, s3.server_port, **training))
+    assert s3.puts == {}
+
+
+def test_who_was_asked_to_leave_is_not_done_though_it_ends_well(s3: Any) -> None:
+    script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+    env = as_worker("0", s3.server_port)
+    with subprocess.Popen([*SUPERVISED, "sh", "-c", script], env=env, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(30) == 0
+    assert COMPLETED not in s3.puts
+
+
+def test_a_store_that_is_not_there_does_not_keep_a_command_from_ending_well() -> None:
+    done = supervised("echo out", as_worker("0", 1))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"out\n", b"")
 
 
 @pytest.mark.parametrize("run", ["", "[]", "{}", '{"namespace": "a", "uid": "b", "attempt": "x"}'])

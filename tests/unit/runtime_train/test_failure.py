@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelwright.api.run import PEER_LOST, Failure
-from modelwright.registry.errors import StoreError
+from modelwright.registry.errors import StoreError, Superseded
 from modelwright.runtime.failure import (
     DataError,
     RunError,
@@ -35,6 +35,7 @@ def raising(error: BaseException) -> None:
         (RunError("ThresholdNotMet", "too bad", retryable=False), "ThresholdNotMet", "ApplicationError", False, 1),
         (RunError("Terminated", "asked", retryable=True, exit_code=143), "Terminated", "Infrastructure", True, 143),
         (StoreError("no bucket", retryable=False), "StorageUnavailable", "Infrastructure", False, 1),
+        (Superseded("attempt 2 registers"), "Superseded", "Infrastructure", True, 1),
         (MemoryError(), "OutOfMemory", "OutOfMemory", True, 1),
         (OutOfMemoryError("CUDA out of memory. Tried"), "OutOfMemory", "OutOfMemory", True, 1),
         (RuntimeError("CUDA error: out of memory"), "OutOfMemory", "OutOfMemory", True, 1),

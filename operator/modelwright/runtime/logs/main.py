@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         run: dict[str, Any] = json.loads(os.environ[_RUN_VARIABLE])
         place, storage = (run["namespace"], run["uid"], int(run["attempt"])), run["storage"]
+        # A recipe leaves a result.
+        speaks = os.environ.get(_INDEX_VARIABLE) == "0" and "recipe" not in run["training"]
     except (KeyError, ValueError, TypeError):
         # Not started by the operator: the program runs all the same.
         return child.run(argv, os.environ, lambda data: None, lambda: None)
@@ -35,19 +37,26 @@ def main(arguments: Sequence[str]) -> int:
         stacks = Path(tempfile.mkdtemp(prefix="modelwright-stacks-"))
     except OSError:
         # A disk that is full or may not be written to has no room for stacks; the output needs none.
-        return _kept(argv, place, None, _put_to(storage))
+        return _kept(argv, place, None, _put_to(storage), speaks=speaks)
     try:
-        return _kept(argv, place, stacks, _put_to(storage))
+        return _kept(argv, place, stacks, _put_to(storage), speaks=speaks)
     finally:
         shutil.rmtree(stacks, ignore_errors=True)
 
 
-def _kept(argv: Sequence[str], place: tuple[str, str, int], stacks: Path | None, put: Put) -> int:
+def _kept(argv: Sequence[str], place: tuple[str, str, int], stacks: Path | None, put: Put, *, speaks: bool) -> int:
+    """Run the program to its end; where this process `speaks` for the gang, it writes down that it ended well."""
     tail = Tail()
     keeper = Keeper(tail, layout.log_key(*place, os.environ.get(_INDEX_VARIABLE, "0")), put)
     keeper.start()
     told = {} if stacks is None else {STACKS_VARIABLE: str(stacks)}
-    code = child.run(argv, {**os.environ, **told}, tail.add, keeper.hurry)
+    asked: list[bool] = []
+
+    def on_stop() -> None:
+        asked.append(True)
+        keeper.hurry()
+
+    code = child.run(argv, {**os.environ, **told}, tail.add, on_stop)
     files = [] if stacks is None else sorted(stacks.glob("rank-*.txt"))
     left = {file.stem.removeprefix("rank-"): file.read_bytes() for file in files}
     held = {rank: text for rank, text in left.items() if text}
@@ -56,7 +65,11 @@ def _kept(argv: Sequence[str], place: tuple[str, str, int], stacks: Path | None,
         from modelwright.runtime.logs.held import tell
 
         tell(held, tail.add)
-    keeper.finish({layout.stack_key(*place, rank): text for rank, text in held.items()})
+    beside = {layout.stack_key(*place, rank): text for rank, text in held.items()}
+    if speaks and code == os.EX_OK and not asked:
+        # Who is asked to leave may say that all is well, and is not done.
+        beside[layout.completed_key(*place)] = b"{}"
+    keeper.finish(beside)
     return code
 
 

@@ -1,4 +1,10 @@
-"""Checkpoints on S3: files first, manifest last, so that a checkpoint is whole or is not there."""
+"""Checkpoints on S3: files first, manifest last, so that a checkpoint is whole or is not there.
+
+Where an attempt lives on, unseen, beside the next one, both may write the checkpoint of one step. No condition keeps
+them apart, and none is needed: the manifest has the SHA-256 of every file, so that what is a mixture is damaged, and
+passed over for the checkpoint before. Who writes files and manifest last has it whole. What it can cost is work: where
+the last one dies before its manifest, and `keep` has left no other checkpoint, the next attempt begins anew.
+"""
 
 import hashlib
 import logging

@@ -14,7 +14,7 @@ from modelwright.api.recipe import TabularRecipe
 from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import Dataset, Framework, ModelOutput, RegisteredVersion
 from modelwright.registry.store import ObjectStore, open_store
-from modelwright.registry.versions import find_registered, register, take_number
+from modelwright.registry.versions import Writer, find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
@@ -189,6 +189,15 @@ def _register(store: ObjectStore, run: Run, model: str, contents: package.Packag
     directory = scratch / "version"
     directory.mkdir()
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    number = take_number(store, model, run.namespace, run.uid)
+    writer = Writer(run.attempt, run.unconfirmed)
+    number = take_number(store, model, run.namespace, run.uid, writer)
     package.write(contents, directory, model=model, version=number, created=created)
-    return register(store, model=model, namespace=run.namespace, job_uid=run.uid, directory=directory, created=created)
+    return register(
+        store,
+        model=model,
+        namespace=run.namespace,
+        job_uid=run.uid,
+        directory=directory,
+        created=created,
+        writer=writer,
+    )
