@@ -21,8 +21,9 @@ def pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def placed(name: str) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
     """Return the labels and the spec of the pods that a contender asks for, and their tolerations."""
-    spec = placement.on_two_nodes(contenders.make(name, SETTING, "a").objects[-1])["spec"]
-    if name == "plain":
+    made = contenders.make(name, SETTING, "a")
+    spec = placement.on_two_nodes(made.objects[-1])["spec"]
+    if made.kind == "Job":
         template = spec["template"]
         return template["metadata"]["labels"], template["spec"], template["spec"]["tolerations"]
     SPEC.model_validate(spec)
