@@ -157,8 +157,8 @@ def test_our_own_image_has_rays_dashboard_where_only_pods_of_a_ray_job_look(
     dashboard.write_text(f"#!/bin/sh\n[ {own:d} = 1 ] || case $PYTHONPATH in *{kept}) ;; *) exit 1;; esac\n")
     monkeypatch.setenv("PYTHONPATH", "/mine")
     monkeypatch.setenv("KUBERAY_GEN_RAY_START_CMD", "echo $PYTHONPATH")
-    head, _ = templates(made(attempt(image="mine", command=["true"])))
-    done = subprocess.run(pod_command(head, tmp_path), capture_output=True, text=True, check=True)
+    _, worker = templates(made(attempt(image="mine", command=["true"])))
+    done = subprocess.run(pod_command(worker, tmp_path), capture_output=True, text=True, check=True)
     assert done.stdout == ("/mine\n" if own else f"/mine:{kept}\n")
     # Where Python finds it, Ray is not the small one any more.
     usual = job(attempt(image="mine", command=["true"]), SETTINGS)
