@@ -164,6 +164,8 @@ class Kubelets:
     """UIDs of pods whose node does not answer."""
     obstacle: Callable[[Object], Object | None] | None = None
     """Return the status of a pod that cannot start, or None."""
+    deaf: bool = False
+    """What is in pods that have not begun does not hear that it is to end, and is killed when their grace is over."""
 
     def step(self) -> None:
         """Look at every pod once."""
@@ -188,6 +190,8 @@ class Kubelets:
         if pod["metadata"]["uid"] in self.lost:
             if pod["metadata"].get("deletionGracePeriodSeconds") == 0 and "finalizers" not in pod["metadata"]:
                 self.cluster.remove(key_of(pod))
+        elif self.deaf and pod["status"]["phase"] == "Pending" and pod["metadata"]["deletionGracePeriodSeconds"] > 1:
+            pass
         elif _alive(pod):
             finish(self.cluster, pod, code=143)
         elif "finalizers" not in pod["metadata"]:
