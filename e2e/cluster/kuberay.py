@@ -45,10 +45,10 @@ def reserved() -> AbstractContextManager[None]:
 
 @contextmanager
 def borrowed(layout: Layout) -> Iterator[None]:
-    """Bring it up, after whoever has it now, and remove it in the end."""
+    """Bring it up, after whoever has it now, and remove it in the end. When the block begins, it may not run yet."""
     with reserved():
         try:
-            up(layout)
+            _install(layout)
             yield
         finally:
             remove(layout)
@@ -56,6 +56,13 @@ def borrowed(layout: Layout) -> Iterator[None]:
 
 def up(layout: Layout) -> None:
     """Install it as its own manifests say, but for the image, and wait until it runs."""
+    kubectl = _install(layout)
+    with progress.step("waiting for KubeRay"):
+        kubectl.run("rollout", "status", f"deployment/{PROGRAM}", f"--namespace={NAMESPACE}", "--timeout=120s")
+
+
+def _install(layout: Layout) -> Kubectl:
+    """Install it, and return when its kinds are known: what is made of them waits for it by itself."""
     binaries.build((PROGRAM,))
     # A second node copies the images of the first, and must find them whole.
     with locks.cluster():
@@ -66,7 +73,8 @@ def up(layout: Layout) -> None:
         # Too large for the annotation of a client-side apply.
         kubectl.run("apply", "--server-side", f"--filename={definitions()}")
         kubectl.apply(_manifests(kubectl, image))
-        kubectl.run("rollout", "status", f"deployment/{PROGRAM}", f"--namespace={NAMESPACE}", "--timeout=120s")
+        kubectl.run("wait", "--for=condition=Established", "--timeout=60s", f"--filename={definitions()}")
+    return kubectl
 
 
 def remove(layout: Layout) -> None:
