@@ -56,6 +56,10 @@ lock: $(UV) ## Resolve every lock file again
 	$(COMPILE) --extra operator --output-file images/operator/requirements.txt
 	$(COMPILE) --extra server --output-file images/server/requirements.txt
 	$(COMPILE) --extra runtime --output-file images/runtime/requirements.txt
+	@# Beside those, and in none of them another version.
+	$(COMPILE) --extra kuberay --constraint images/runtime/requirements.txt \
+	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' images/runtime/requirements.txt | sort -u) \
+	  --output-file images/runtime/ray-dashboard.txt
 	$(COMPILE) --extra operator --extra server --extra runtime --extra cli --group dev --output-file tests/requirements.txt
 
 ##@ Tests
@@ -119,7 +123,7 @@ images: venv ## Build, push and pull the three images
 .PHONY: e2e
 e2e: venv ## The scenarios: real pods, real faults
 	@# Before the tests: the first time it takes longer than any of them may. A cluster that is named is not ours.
-	@if [ -z "$${MODELWRIGHT_KUBE_CONTEXT:-}" ]; then $(MAKE) --no-print-directory cluster-up images; fi
+	@if [ -z "$${MODELWRIGHT_KUBE_CONTEXT:-}" ]; then $(MAKE) --no-print-directory cluster-up images && $(PY) -m e2e.cluster binaries; fi
 	$(VENV)/bin/pytest e2e/scenarios --numprocesses 4 $(BY_FILE) $(PYTEST_ARGS)
 
 .PHONY: demo

@@ -62,11 +62,13 @@ MODULES = (
     Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
     Module("coredns", {"coredns": "."}),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+    Module("kuberay", {"kuberay-operator": "github.com/ray-project/kuberay/ray-operator"}),
 )
 _BY_PROGRAM = {program: module for module in MODULES for program in module.packages}
 
-# Helm is for the people and tests that install the chart: the cluster itself comes up without it.
-CLUSTER_PROGRAMS = tuple(program for program in _BY_PROGRAM if program != "helm")
+# Helm is for the people and tests that install the chart, KubeRay for those that want it: the cluster itself comes up
+# without them.
+CLUSTER_PROGRAMS = tuple(program for program in _BY_PROGRAM if program not in ("helm", "kuberay-operator"))
 
 
 def path(program: str) -> Path:

@@ -30,7 +30,8 @@ def sources(name: str, repository: Path = paths.REPOSITORY) -> Iterator[Path]:
     yield dockerfile(name)
     if name == "monitoring":
         return
-    yield from (Path("images/tools.txt"), Path("images") / name / "requirements.txt", Path("pyproject.toml"))
+    yield from (Path("images/tools.txt"), Path("pyproject.toml"))
+    yield from (lock.relative_to(repository) for lock in sorted((repository / "images" / name).glob("*.txt")))
     for path in sorted((repository / "operator").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             yield path.relative_to(repository)

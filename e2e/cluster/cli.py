@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 from e2e import cluster
-from e2e.cluster import binaries, images, lifecycle, progress, second_node, standalone
+from e2e.cluster import binaries, images, kuberay, lifecycle, progress, second_node, standalone
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import Layout
 
@@ -39,13 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     down = _add(commands, "down", _down, "stop it and clean up; pulled and pushed images stay")
     down.add_argument("--purge", action="store_true", help="delete pulled and pushed images too")
     _add(commands, "status", _status, "say what runs, and where its log is")
-    _add(commands, "binaries", _binaries, "only build Kubernetes, CoreDNS, the S3 gateway and Helm")
+    _add(commands, "binaries", _binaries, "only build Kubernetes, CoreDNS, the S3 gateway, Helm and KubeRay")
     image = _add(commands, "images", _images, "build, push and pull the images of this checkout")
     image.add_argument(
         "names", nargs="*", metavar="NAME", help=f"one of {', '.join(images.NAMES)}; all if none is named"
     )
     second = _add(commands, "second-node", None, "a second node beside the first, and the loss of it")
     _add_second_node(second.add_subparsers(required=True, metavar="COMMAND"))
+    ray = _add(commands, "kuberay", None, "KubeRay, for who needs it").add_subparsers(required=True, metavar="COMMAND")
+    _add(ray, "up", partial(_kuberay, kuberay.up), "build it the first time, install it, and wait until it runs")
+    _add(ray, "remove", partial(_kuberay, kuberay.remove), "remove it, with all that it was given to run")
     plane = _add(commands, "control-plane", _control_plane, "run an API server without a node until interrupted")
     plane.add_argument("--controller-manager", action="store_true", help="with the built-in controllers")
     return parser
@@ -88,6 +91,12 @@ def _status(_: argparse.Namespace) -> int:
 
 def _second_node(action: Callable[[Layout], object], _: argparse.Namespace) -> int:
     with second_node.reserved():
+        action(Layout.default())
+    return 0
+
+
+def _kuberay(action: Callable[[Layout], object], _: argparse.Namespace) -> int:
+    with kuberay.reserved():
         action(Layout.default())
     return 0
 

@@ -38,9 +38,14 @@ def component(member: Member, *, pods: bool = True) -> Component:
     )
 
 
+def program_image(program: str) -> str:
+    """The name of the image that holds a program of ours and nothing else; its tag is the hash of its source."""
+    return f"localhost/modelwright/{program}:{binaries.path(program).parent.name.rpartition('-')[2]}"
+
+
 def pause_image() -> str:
-    """The sandbox image's name; its tag is the hash of its source."""
-    return f"localhost/modelwright/pause:{binaries.path('pause').parent.name.removeprefix('pause-')}"
+    """The sandbox image's name."""
+    return program_image("pause")
 
 
 def has_image(reference: str) -> bool:
@@ -63,13 +68,19 @@ def remove_image(reference: str) -> None:
 
 
 def ensure_pause_image() -> None:
-    """Import the sandbox image: one static program, so no registry is needed for a pod to start."""
-    if has_image(pause_image()):
-        return
-    with progress.step("importing the sandbox image"), tempfile.NamedTemporaryFile(suffix=".tar") as archive:
-        archive.write(_archive(pause_image(), binaries.path("pause").read_bytes()))
-        archive.flush()
-        shell.run([*_CTR, "images", "import", archive.name])
+    """Import the sandbox image, if it is not there yet."""
+    ensure_program_image("pause")
+
+
+def ensure_program_image(program: str) -> str:
+    """Import an image of one static program, for which no registry is needed; return its name."""
+    reference = program_image(program)
+    if not has_image(reference):
+        with progress.step(f"importing {reference}"), tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+            archive.write(_archive(reference, program, binaries.path(program).read_bytes()))
+            archive.flush()
+            shell.run([*_CTR, "images", "import", archive.name])
+    return reference
 
 
 def remove_containers(socket: Path = SOCKET) -> None:
@@ -161,13 +172,13 @@ def cni(member: Member) -> dict[str, object]:
     return {"cniVersion": "0.4.0", "name": "modelwright", "plugins": [bridge]}
 
 
-def _archive(reference: str, program: bytes) -> bytes:
+def _archive(reference: str, name: str, program: bytes) -> bytes:
     """An image with a single file in the format of `docker save`, which containerd imports."""
-    layer = _tar({"pause": program}, mode=0o755)
+    layer = _tar({name: program}, mode=0o755)
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+        "config": {"Entrypoint": [f"/{name}"], "User": "65535:65535"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{files.sha256(layer)}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]

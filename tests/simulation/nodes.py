@@ -166,6 +166,8 @@ class Kubelets:
     """Return the status of a pod that cannot start, or None."""
     leaves_after: float = 0.0
     """Seconds that a pod takes to leave when it is asked to, if its grace period is not shorter."""
+    deaf: bool = False
+    """What is in pods that have not begun does not hear that it is to end, and is killed when their grace is over."""
 
     def step(self) -> None:
         """Look at every pod once."""
@@ -190,6 +192,8 @@ class Kubelets:
         if pod["metadata"]["uid"] in self.lost:
             if pod["metadata"].get("deletionGracePeriodSeconds") == 0 and "finalizers" not in pod["metadata"]:
                 self.cluster.remove(key_of(pod))
+        elif self.deaf and pod["status"]["phase"] == "Pending" and pod["metadata"]["deletionGracePeriodSeconds"] > 1:
+            pass
         elif _alive(pod):
             meta = pod["metadata"]
             grace = float(meta["deletionGracePeriodSeconds"])

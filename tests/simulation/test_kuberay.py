@@ -8,6 +8,7 @@ from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of
 from modelwright.plan.quotas import Quota
 from modelwright.plan.settings import Settings
+from modelwright.plan.times import seconds_between, stamp
 from tests.simulation.cluster import ref_of
 from tests.simulation.kuberay import KubeRay
 from tests.simulation.nodes import finish
@@ -115,6 +116,22 @@ def test_a_pod_that_fails_and_is_replaced_before_anybody_looks_is_missed_all_the
     sim.world.faults.frozen = {}
     sim.until(lambda: sim.status["attempts"][0].get("reason") is not None)
     assert sim.status["attempts"][0]["failureClass"] == "Infrastructure"
+
+
+def test_the_worker_that_kuberay_makes_for_a_lost_one_is_not_waited_for() -> None:
+    sim = Ray(failurePolicy={"backoffSeconds": 0})
+    sim.endless()
+    sim.until_driven()
+    # Its init container waits for the head, and is the first process of a container: a signal does not end it.
+    sim.world.kubelets.obstacle = lambda pod: {}
+    sim.world.kubelets.deaf = True
+    sim.world.faults.frozen = {"Pod": sim.world.cluster.version}
+    sim.world.cluster.delete(ref_of(sim.kuberay.pod(1)))
+    sim.world.run(3)
+    assert sim.kuberay.pod(1)["status"]["phase"] == "Pending"
+    sim.world.faults.frozen, seen = {}, stamp(sim.world.now)
+    sim.until(lambda: len(sim.jobs) == 2)
+    assert seconds_between(seen, sim.world.now) < 15
 
 
 def test_what_the_driver_left_decides_what_its_failure_costs() -> None:

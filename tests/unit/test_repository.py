@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = [*sorted(ROOT.glob("images/*/requirements.txt")), ROOT / "images/tools.txt", ROOT / "tests/requirements.txt"]
+LOCKS = [*sorted(ROOT.glob("images/*/*.txt")), ROOT / "images/tools.txt", ROOT / "tests/requirements.txt"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TARGETS = ("help", "demo", "test", "e2e", "bench", "cluster-up", "cluster-down", "images", "crds")
 LONGEST_FILE = 500
@@ -49,6 +49,12 @@ def test_a_lock_has_a_hash_for_everything_and_names_no_host(path: Path) -> None:
 def test_an_image_installs_what_its_extra_asks_for(extra: str) -> None:
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"][extra]]
     assert {normalized(entry) for entry in wanted} <= locked(ROOT / f"images/{extra}/requirements.txt").keys()
+
+
+def test_what_rays_dashboard_needs_is_locked_beside_what_the_image_has_and_not_in_it() -> None:
+    image, beside = (locked(ROOT / f"images/runtime/{name}.txt") for name in ("requirements", "ray-dashboard"))
+    assert {"aiohttp-cors", "grpcio", "opentelemetry-sdk"} <= beside.keys()
+    assert not beside.keys() & image.keys()
 
 
 def test_tests_run_with_all_that_is_asked_for() -> None:

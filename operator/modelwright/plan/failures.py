@@ -81,6 +81,8 @@ _DISRUPTIONS = {
     "EvictionByEvictionAPI": (Cause.EVICTED, "was evicted"),
     "TerminationByKubelet": (Cause.EVICTED, "was stopped by its node"),
 }
+MORE_MEMORY = "raise workers.resources.limits.memory, or lower the batch size"
+"""What to do about a pod that ran out of memory."""
 _UNKNOWN_ENDS = frozenset({"ContainerStatusUnknown", "Unknown"})
 """What the kubelet and containerd say of a container that was not there any more when they looked."""
 _ECHOES = {TERMINATED: 5, PEER_LOST: 6}
@@ -164,8 +166,7 @@ def _loss(pod: Object) -> tuple[int, Loss]:
             return 1, replace(_seen(pod, cause, f"{verb}. {said.message}"), step=said.step)
         return 1, _seen(pod, cause, verb)
     if ended.get("reason") == "OOMKilled":
-        hint = "raise workers.resources.limits.memory, or lower the batch size"
-        return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {hint}")
+        return 2, _seen(pod, Cause.OUT_OF_MEMORY, f"ran out of memory: {MORE_MEMORY}")
     if said is not None:
         return _RANKS_SAID.get(said.reason, 3), _told(pod, said)
     return _last_words(pod)

@@ -26,7 +26,7 @@ from modelwright.plan.budgets import Budget, exhausted, ruled
 from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.exclusion import cornered
 from modelwright.plan.failures import RESIZED, Cause, Loss, classify
-from modelwright.plan.podstatus import alive, failed
+from modelwright.plan.podstatus import alive, failed, leaves_unbegun
 from modelwright.plan.queueing import Queue
 from modelwright.plan.raystatus import Lost
 from modelwright.plan.startup import timeout
@@ -39,6 +39,8 @@ SETTLE = 5.0
 """Seconds that a failed Job waits for a failed pod to be seen, which is watched apart; then the cause is unknown."""
 HURRY = 10
 """Seconds for the rest of a gang that stood still to leave."""
+AT_ONCE = 1
+"""The same, for what has nothing to save. 0 would not wait for the node."""
 STUCK = 60.0
 """Seconds past the end of its grace period after which a pod is taken for one whose node no longer answers."""
 
@@ -204,10 +206,10 @@ def _pausing(view: View, rules: Rules, now: datetime, *, was_suspended: bool) ->
     return _suspended(view, now, *others, *(() if held else (Patch(job_ref(job), {"spec": {"suspend": True}}),)))
 
 
-def _resume(view: View, job: Object) -> tuple[Patch, ...]:
+def _resume(view: View, job: Object) -> tuple[Patch | Delete, ...]:
     if raystatus.is_ray_job(job) and any(alive(pod) for pod in view.attempt_pods):
         # A Job waits for the pods that the suspension ended before it makes new ones; KubeRay does not.
-        return ()
+        return unbegun(view)
     return (Patch(job_ref(job), {"spec": {"suspend": False}}),)
 
 
@@ -360,7 +362,18 @@ def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hol
     if not unfinished and not any(alive(pod) for pod in view.pods):
         return None
     overdue, wake = _overdue(view, now)
-    return Hold(verdict, (*leftovers(view), *strays(view), *_forced(overdue)), wake)
+    return Hold(verdict, (*leftovers(view), *strays(view), *_forced(overdue), *unbegun(view)), wake)
+
+
+def unbegun(view: View) -> tuple[Delete, ...]:
+    """Return deletes of pods of KubeRay's that leave before they have begun, as one that was made for a lost one.
+
+    They have nothing to save, and the init container that KubeRay gives them ends by no signal: it is the first process
+    of its container, and takes none. It would be waited for until the grace period of the training is over.
+    """
+    found = [pod for pod in view.pods if alive(pod) and leaves_unbegun(pod)]
+    slow = [pod for pod in found if int(pod["metadata"].get("deletionGracePeriodSeconds", 0)) > AT_ONCE]
+    return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=AT_ONCE) for pod in slow)
 
 
 def sooner(first: float | None, second: float) -> float:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 _FAILED = re.compile(r"^.*torch/distributed/elastic/\S+\] failed \(exitcode: (-?\d{1,5})\)", re.MULTILINE)
 _ROOT = re.compile(r"Root Cause.*?exitcode\s*: (-?\d{1,5})\b", re.DOTALL)
+# Ray has them in its logs, too.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RULED_LINE = re.compile(r"^[=\-_*#]+$")
 # When it was said is not part of what was said: the same end in two attempts is told in the same words.
 _TIME = re.compile(r"^\[?(\d{4}-\d{2}-\d{2}[T ])?\d{2}:\d{2}:\d{2}([.,]\d+)?(Z|[+-]\d{2}:?\d{2})?\]?:?\s+")
@@ -42,6 +44,7 @@ class Output:
 
 def read(text: str, exit_code: int | None) -> Output:
     """Return what a text, the end of a container's log, tells of a container that ended with a code."""
+    text = _COLOUR.sub("", text)
     noise = _FAILED.search(text)
     if noise is None:
         return Output(_last_line(text), exit_code, _stood_still(text), out_of_memory(text))

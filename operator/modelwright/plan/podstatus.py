@@ -28,6 +28,13 @@ def running(pod: Object) -> bool:
     return status(pod).get("phase") in ("Running", "Succeeded")
 
 
+def leaves_unbegun(pod: Object) -> bool:
+    """Tell whether a pod of KubeRay's is asked to leave, and nothing of ours has begun in it."""
+    meta = pod["metadata"]
+    made_by_kuberay = RAY_CLUSTER_LABEL in (meta.get("labels") or {})
+    return bool(made_by_kuberay and meta.get("deletionTimestamp") and status(pod).get("phase") == "Pending")
+
+
 def terminated(pod: Object) -> Object:
     """Return how the container of a pod ended, rather one that failed than one beside it; empty while none has.
 

@@ -27,6 +27,8 @@ _KEEP_HEAD_DOWN = "ray.io/disable-provisioned-head-restart"
 """On a RayJob: a head that is lost is not made again. With a new one, the gang would go on without its driver."""
 _REPLICA_VARIABLE = "MODELWRIGHT_REPLICA"
 _AGENT_PORT = 52365
+_DASHBOARD = "/opt/ray-dashboard"
+"""Where our own image keeps what Ray's dashboard needs; where Python finds that, every node of Ray starts an agent."""
 _JOB_LOGS = "/tmp/ray/session_latest/logs/job-driver-{}.log"  # noqa: S108 (in the pod, where Ray keeps them)
 
 _NO_DASHBOARD = Failure(
@@ -38,7 +40,7 @@ _NUMBERED = f"""\
 export {INDEX_VARIABLE}=$((${{{_REPLICA_VARIABLE}:-0}} + 1))
 exec "$@"
 """
-# Without its dashboard a head never gets ready, and nobody would know why.
+# Without its dashboard a head never gets ready, and nobody would know why. What an image has of it itself comes first.
 # Ray Jobs keep the output of the driver to themselves; here it is on the head's, as everywhere.
 _POD = f"""\
 head="${{FQ_RAY_IP:-$HOSTNAME}}"
@@ -48,7 +50,9 @@ if [ -e /dev/shm/modelwright-began ]; then
   run sleep 2147483647
 fi
 : > /dev/shm/modelwright-began
-if ! python -c "import aiohttp_cors" 2>/dev/null; then
+shown() {{ python -c "import aiohttp_cors" 2>/dev/null; }}
+shown || export PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}{_DASHBOARD}"
+if ! shown; then
   printf %s {shlex.quote(_NO_DASHBOARD.model_dump_json(by_alias=True, exclude_none=True))} > {TERMINATION_MESSAGE_FILE}
   exit 1
 fi

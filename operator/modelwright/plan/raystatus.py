@@ -9,7 +9,7 @@ from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.podtemplate import WORKER
 from modelwright.plan import podstatus
 from modelwright.plan.actions import Object
-from modelwright.plan.failures import Cause, Loss, classify
+from modelwright.plan.failures import MORE_MEMORY, Cause, Loss, classify
 from modelwright.plan.podstatus import RAY_CLUSTER_LABEL, RAY_TYPE_LABEL
 from modelwright.plan.rayjob import KIND
 from modelwright.plan.times import seconds_between
@@ -23,6 +23,8 @@ _ENTRYPOINT = re.compile(
     re.ASCII,
 )
 """What a Ray job says of a driver that failed (ray/dashboard/modules/job/job_supervisor.py), before its last lines."""
+_OUT_OF_MEMORY = "killed due to the node running low on memory"
+"""What Ray says of processes that its own watch over a node's memory has killed, before the kernel would (raylet)."""
 _SIGNALLED = 128
 _LONGEST = 400
 
@@ -113,6 +115,10 @@ def loss(job: Object, pods: Collection[Object]) -> Loss:
         return classify([*(pod for pod in ended if not _is_head(pod)), driver])
     if any(podstatus.failed(pod) for pod in ended):
         return classify(ended)
+    if _OUT_OF_MEMORY in message:
+        # It was the one that starts the driver, and no pod has ended.
+        what = f"RayJob {name} ran out of memory: {MORE_MEMORY}"
+        return Loss(Cause.OUT_OF_MEMORY, what, FailureClass.OUT_OF_MEMORY, output=message)
     if status.get("jobStatus") == "STOPPED":
         return Loss(Cause.RAY_JOB_STOPPED, f"the Ray job of RayJob {name} was stopped by somebody")
     if reason == "DeadlineExceeded":

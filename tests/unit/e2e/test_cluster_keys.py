@@ -31,12 +31,18 @@ def test_a_build_takes_modules_only_as_pinned(module, tmp_path):
     assert {"-mod=readonly", "-buildvcs=false", "-trimpath"} <= set(command)
 
 
+def test_the_cluster_comes_up_without_what_only_some_of_its_users_need():
+    assert {"kubelet", "coredns", "pause"} <= set(binaries.CLUSTER_PROGRAMS)
+    assert not {"helm", "kuberay-operator"} & set(binaries.CLUSTER_PROGRAMS)
+
+
 @pytest.fixture
 def checkout(tmp_path):
     files = {
         "images/tools.txt": "uv",
         "images/Dockerfile": "FROM debian",
         "images/server/requirements.txt": "numpy",
+        "images/server/more.txt": "ray",
         "images/operator/requirements.txt": "kopf",
         "operator/modelwright/__init__.py": "",
         "operator/modelwright/__pycache__/__init__.pyc": "bytecode",
@@ -55,7 +61,10 @@ def tag(checkout, tmp_path):
     return lambda: buildcontext.copy("server", tmp_path / f"context-{next(numbers)}", checkout)
 
 
-@pytest.mark.parametrize("name", ["images/Dockerfile", "operator/modelwright/__init__.py", "images/tools.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["images/Dockerfile", "operator/modelwright/__init__.py", "images/tools.txt", "images/server/more.txt"],
+)
 def test_a_change_of_what_an_image_is_made_of_changes_its_tag(checkout, tag, name):
     before = tag()
     (checkout / name).write_text("changed")

@@ -122,7 +122,7 @@ def pod_command(template: Object, shared: Path) -> list[str]:
     assert (sh, option) == ("sh", "-c")
     text = script.replace("/dev/shm", str(shared)).replace("sleep 2147483647", "echo waits")
     text = text.replace("/dev/termination-log", str(shared / "termination-log"))
-    return [sh, option, text, name, log]
+    return [sh, option, text.replace("/opt/ray-dashboard", str(shared / "ray-dashboard")), name, log]
 
 
 @pytest.mark.usefixtures("dashboard")
@@ -147,6 +147,26 @@ def test_an_image_without_rays_dashboard_ends_the_job_with_what_to_do(tmp_path: 
     said = Failure.model_validate_json((tmp_path / "termination-log").read_text())
     assert (said.reason, said.retryable) == ("RayDashboardMissing", False)
     assert "install ray[default]" in said.message
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_our_own_image_has_rays_dashboard_where_only_pods_of_a_ray_job_look(
+    tmp_path: Path, dashboard: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    kept = tmp_path / "ray-dashboard"
+    dashboard.write_text(f"#!/bin/sh\n[ {own:d} = 1 ] || case $PYTHONPATH in *{kept}) ;; *) exit 1;; esac\n")
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    monkeypatch.setenv("KUBERAY_GEN_RAY_START_CMD", "echo $PYTHONPATH")
+    _, worker = templates(made(attempt(image="mine", command=["true"])))
+    done = subprocess.run(pod_command(worker, tmp_path), capture_output=True, text=True, check=True)
+    assert done.stdout == ("/mine\n" if own else f"/mine:{kept}\n")
+    # Where Python finds it, Ray is not the small one any more.
+    usual = job(attempt(image="mine", command=["true"]), SETTINGS)
+    assert "ray-dashboard" not in str(usual)
+
+
+def test_the_image_puts_the_dashboard_where_pods_of_a_ray_job_look_for_it() -> None:
+    assert "--target /opt/ray-dashboard --no-deps" in (ROOT / "images/Dockerfile").read_text()
 
 
 @pytest.mark.usefixtures("dashboard")

@@ -154,6 +154,13 @@ def test_a_pod_that_is_not_seen_yet_is_waited_for_when_the_driver_has_just_start
             None,
             "exited with code 7",
         ),
+        (
+            # As seen: it is Ray's own watch that kills, and the one it killed was to tell of the driver.
+            "Unexpected error occurred: 2 worker(s) were killed due to the node running low on memory. Memory on the",
+            "OutOfMemory",
+            FailureClass.OUT_OF_MEMORY,
+            "raise workers.resources.limits.memory",
+        ),
         ("The actor died unexpectedly", "RayJobFailed", FailureClass.INFRASTRUCTURE, "RayJob a-1 failed (AppFailed)"),
     ],
 )

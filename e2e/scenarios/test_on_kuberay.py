@@ -1,0 +1,64 @@
+"""Attempts as RayJobs: KubeRay keeps pods alive one by one, and a gang lives and dies together all the same."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import kuberay
+from e2e.cluster.paths import Layout
+from e2e.scenarios import specs
+from e2e.scenarios.conftest import Data
+from e2e.scenarios.pace import Pace
+from e2e.scenarios.space import Space
+from e2e.scenarios.stages import saved
+from e2e.scenarios.waiting import eventually
+from e2e.support.models import Models
+from e2e.support.resources import Object, is_ready
+
+# It is installed into our own cluster, and taken away again.
+pytestmark = [pytest.mark.local_only, pytest.mark.long]
+
+_JOBS = "trainingjobs"
+_NAME = "by-kuberay"
+_SECONDS = 7
+"""How long the job trains: time for a checkpoint, for the loss of the worker, and as much to spare."""
+_MOST_STEPS = 150
+"""Where the pace of the machine could not be told, more would only take longer."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(space: Space) -> Iterator[None]:
+    """KubeRay, which nobody else has meanwhile. Its kinds go while the operator still watches them."""
+    with kuberay.borrowed(Layout.default()):
+        yield
+
+
+def _pod(space: Space, job: Object, role: str) -> str:
+    """Return the name of a pod of the present attempt: of the `head`, or of the one `worker`."""
+    attempt = f"modelwright.dev/attempt={job['status']['attempt']}"
+    (pod,) = space.pods(job, attempt, f"ray.io/node-type={role}")
+    return str(pod["metadata"]["name"])
+
+
+def _ends(space: Space) -> list[tuple[str, str | None]]:
+    """Return how KubeRay says that its RayJobs ended, in the order of their attempts."""
+    jobs = sorted(space.list("rayjobs"), key=lambda job: str(job["metadata"]["name"]))
+    return [(job["status"]["jobDeploymentStatus"], job["status"].get("reason")) for job in jobs]
+
+
+def test_kuberay_runs_a_gang_which_goes_on_from_a_checkpoint_when_a_worker_is_killed(
+    space: Space, data: Data, models: Models, pace: Pace
+) -> None:
+    job = specs.network(_NAME, data.winter, _NAME, replicas=2, steps=min(pace.steps(_SECONDS), _MOST_STEPS))
+    space.apply(specs.changed(job, framework="Ray", ray={"kuberay": True}))
+    before = space.journal.wait(_JOBS, _NAME, saved, timeout=300)
+    space.delete("pod", _pod(space, before, "worker"), "--force", "--grace-period=0")
+
+    done = space.journal.wait(_JOBS, _NAME, is_ready, timeout=400)
+    lost, last = done["status"]["attempts"]
+    assert (lost["reason"], lost["failureClass"]) == ("PodDeleted", "Infrastructure")
+    assert last["resumedFromStep"] >= before["status"]["checkpoint"]["step"]
+    assert models.versions(_NAME) == [1]
+    # The RayJobs stay as a record of the attempts, as Jobs do.
+    assert _ends(space) == [("Failed", "DeadlineExceeded"), ("Complete", None)]
+    eventually(lambda: not (space.list("rayclusters") + space.pods(done)), "a Ray cluster is left")
