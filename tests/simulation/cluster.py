@@ -137,9 +137,9 @@ class Cluster:
             meta = found["metadata"]
             if "deletionTimestamp" in meta and grace is None:
                 return
-            meta["deletionTimestamp"] = meta.get("deletionTimestamp") or stamp(
-                self.clock() + timedelta(seconds=seconds)
-            )
+            due = stamp(self.clock() + timedelta(seconds=seconds))
+            # A shorter grace period counts from now on; a longer one changes nothing.
+            meta["deletionTimestamp"] = min(due, meta.get("deletionTimestamp", due))
             meta["deletionGracePeriodSeconds"] = seconds
             self.update(found)
         elif foreground and self._dependents(ref.uid):
