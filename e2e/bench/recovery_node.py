@@ -31,8 +31,8 @@ _LIMIT_SECONDS, _NODE_LIMIT_SECONDS = 300.0, 900.0
 _CHECKPOINTS = 3
 """So many are due before the fault comes."""
 _FIRST_RANK, _OTHER_RANK = 0, 1
-# It would lose its node as a recipe does.
-_NOT_MET = {"loop": (Kind.NODE,)}
+# They would lose their node as a recipe does, and as the plain Job.
+_NOT_MET = dict.fromkeys(("loop", "ray", "raytrain"), (Kind.NODE,))
 # The furthest step of the life that was lost is told some seconds later.
 _TAIL_SECONDS = 5.0
 

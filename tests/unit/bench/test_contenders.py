@@ -86,10 +86,10 @@ def test_workers_share_the_cpus_and_have_a_thread_each(cpus: int, workers: int, 
     assert scaling.cpu_limit(cpus, workers) == limit
 
 
-def test_all_meet_all_faults_but_a_loop_that_would_lose_its_node_as_a_recipe_does() -> None:
+def test_all_meet_all_faults_and_two_lose_a_node_for_the_others() -> None:
     met = {name: recovery_node.faults_of(name, [*Kind]) for name in contenders.NAMES}
-    assert met.pop("loop") == [Kind.PROCESS, Kind.POD, Kind.HEAD, Kind.GANG]
-    assert all(kinds == [*Kind] for kinds in met.values())
+    assert met.pop("recipe") == met.pop("plain") == [*Kind]
+    assert all(kinds == [Kind.PROCESS, Kind.POD, Kind.HEAD, Kind.GANG] for kinds in met.values())
 
 
 @pytest.mark.parametrize("name", contenders.NAMES)
