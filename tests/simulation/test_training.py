@@ -103,6 +103,7 @@ def test_two_attempts_never_live_however_old_the_views_are(mix: list[Fault]) -> 
 
 
 Scenario = Callable[[Simulation], None]
+_IMPATIENT = {**RECIPE, "failurePolicy": {**RECIPE["failurePolicy"], "startupTimeoutSeconds": 60}}
 
 
 def quietly(sim: Simulation) -> None:
@@ -246,6 +247,19 @@ def from_another_job(sim: Simulation) -> None:
     assert (sim.ready, sim.status["startedFrom"]["step"]) == (("True", "Succeeded"), 7)
 
 
+def with_a_late_start(sim: Simulation) -> None:
+    sim.world.kubelets.obstacle = lambda pod: {
+        "conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": pod["metadata"]["creationTimestamp"]}
+        ]
+    }
+    sim.until(lambda: any(entry.get("reason") == "StartTimeout" for entry in sim.status.get("attempts", ())))
+    sim.world.kubelets.obstacle = None
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.status["failures"] == [{"failureClass": "StartupTimeout", "count": 1}]
+
+
 def without_success(sim: Simulation) -> None:
     for _ in range(MAX_RESTARTS + 1):
         sim.until_pods_run()
@@ -274,6 +288,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], dict[str, str], Scenario]] = {
     "out of time": ({**RECIPE, "activeDeadlineSeconds": 20}, {}, out_of_time_while_it_evaluates),
     "contest": (RECIPE, {}, against_a_champion),
     "warm start": ({**COMMAND, "resume": {"from": {"trainingJob": "source"}}}, {}, from_another_job),
+    "late start": (_IMPATIENT, {}, with_a_late_start),
     "failure": (RECIPE, {}, without_success),
     "deleted when done": ({**RECIPE, "ttlSecondsAfterFinished": 60}, {}, quietly),
 }
