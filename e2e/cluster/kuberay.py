@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from e2e.cluster import binaries, files, locks, paths, progress, runtime, shell
-from e2e.cluster.errors import ClusterError
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.paths import Layout
 from e2e.cluster.processes import Supervisor
@@ -66,7 +65,7 @@ def _install(layout: Layout) -> Kubectl:
     binaries.build((PROGRAM,))
     # A second node copies the images of the first, and must find them whole.
     with locks.cluster():
-        _require_cluster(layout)
+        Supervisor(layout.pids, layout.logs).require(*_NEEDED)
         image = runtime.ensure_program_image(PROGRAM)
     kubectl = Kubectl(layout.kubeconfig)
     with progress.step("installing KubeRay"):
@@ -110,9 +109,3 @@ def _let_go(kubectl: Kubectl) -> None:
     for job in json.loads(found.stdout)["items"] if found.returncode == 0 else ():
         meta, patch = job["metadata"], '--patch={"metadata":{"finalizers":null}}'
         kubectl.attempt("patch", "rayjob", meta["name"], f"--namespace={meta['namespace']}", "--type=merge", patch)
-
-
-def _require_cluster(layout: Layout) -> None:
-    processes = Supervisor(layout.pids, layout.logs)
-    if dead := [name for name in _NEEDED if not processes.alive(name)]:
-        raise ClusterError(f"not running: {', '.join(dead)}; run `python -m e2e.cluster up` first")

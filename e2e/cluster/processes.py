@@ -103,6 +103,11 @@ class Supervisor:
         record = self.find(name)
         return record is not None and record.alive()
 
+    def require(self, *names: str) -> None:
+        """Raise ClusterError, with what to do, unless all of them run."""
+        if dead := [name for name in names if not self.alive(name)]:
+            raise ClusterError(f"not running: {', '.join(dead)}; run `python -m e2e.cluster up` first")
+
     def launch(self, component: Component) -> bool:
         """Start a component unless it runs as described; True says that it was started now."""
         record = self.find(component.name)

@@ -60,7 +60,7 @@ def borrowed(layout: Layout) -> Iterator[Member]:
 def up(layout: Layout) -> None:
     """Bring it up anew. One that is there, or half there, goes first, with its pods."""
     with locks.cluster():
-        _require_cluster(layout)
+        _supervisor(layout).require(*_NEEDED)
         with progress.step("bringing the second node up"):
             _remove(layout)
             _up(layout)
@@ -107,12 +107,6 @@ def names(layout: Layout) -> tuple[str, ...]:
     """What its processes are called."""
     member = members.second(layout)
     return member.containerd_name, member.kubelet_name
-
-
-def _require_cluster(layout: Layout) -> None:
-    processes = _supervisor(layout)
-    if dead := [name for name in _NEEDED if not processes.alive(name)]:
-        raise ClusterError(f"not running: {', '.join(dead)}; run `python -m e2e.cluster up` first")
 
 
 def _up(layout: Layout) -> None:

@@ -22,8 +22,6 @@ _JOBS = "trainingjobs"
 _NAME = "by-kuberay"
 _SECONDS = 7
 """How long the job trains: time for a checkpoint, for the loss of the worker, and as much to spare."""
-_MOST_STEPS = 150
-"""Where the pace of the machine could not be told, more would only take longer."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +47,7 @@ def _ends(space: Space) -> list[tuple[str, str | None]]:
 def test_kuberay_runs_a_gang_which_goes_on_from_a_checkpoint_when_a_worker_is_killed(
     space: Space, data: Data, models: Models, pace: Pace
 ) -> None:
-    job = specs.network(_NAME, data.winter, _NAME, replicas=2, steps=min(pace.steps(_SECONDS), _MOST_STEPS))
+    job = specs.network(_NAME, data.winter, _NAME, replicas=2, steps=pace.steps(_SECONDS))
     space.apply(specs.changed(job, framework="Ray", ray={"kuberay": True}))
     before = space.journal.wait(_JOBS, _NAME, saved, timeout=300)
     space.delete("pod", _pod(space, before, "worker"), "--force", "--grace-period=0")

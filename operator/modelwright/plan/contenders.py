@@ -2,11 +2,12 @@
 
 from pydantic import ValidationError
 
-from modelwright.api.trainingjob import MANAGER, TrainingJobSpec
+from modelwright.api.trainingjob import TrainingJobSpec
 from modelwright.api.tuningsweep import TuningSweepSpec
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, finished, is_placeholder, state_of
 from modelwright.plan.conditions import Reason, find
+from modelwright.plan.owner import is_ours
 from modelwright.plan.queueing import queue_labels
 from modelwright.plan.quotas import Contender
 from modelwright.plan.requests import Amounts, of_gang, of_job
@@ -55,7 +56,7 @@ def between_attempts(owner: Object | None) -> Contender | None:
     run had none.
     """
     spec = _to_start(owner)
-    if owner is None or spec is None or queue_labels(owner) or owner["spec"].get("managedBy") not in (None, MANAGER):
+    if owner is None or spec is None or queue_labels(owner) or not is_ours(owner):
         return None
     if (find(owner, "Ready") or {}).get("reason") not in _GOES_ON or not owner["status"].get("startTime"):
         return None

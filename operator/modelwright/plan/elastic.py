@@ -16,9 +16,9 @@ from modelwright.plan.actions import Delete, Object
 from modelwright.plan.attempts import JobState, View, finished, is_placeholder, ref, started_at
 from modelwright.plan.conditions import State, Verdict
 from modelwright.plan.failures import RESIZED, Cause, Loss
-from modelwright.plan.lifecycle import Hold, Running, sooner
+from modelwright.plan.lifecycle import Hold, Running
 from modelwright.plan.observed import PLACEHOLDER_LABEL, Observed
-from modelwright.plan.times import seconds_between, stamp
+from modelwright.plan.times import seconds_between, sooner, stamp
 
 _SOON = 5.0
 """Seconds."""

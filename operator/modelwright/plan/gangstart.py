@@ -8,11 +8,10 @@ from modelwright.api.tuningsweep import SweepWorkers
 from modelwright.plan import podstatus
 from modelwright.plan.actions import Apply, Object
 from modelwright.plan.attempts import View, started_at
-from modelwright.plan.lifecycle import sooner
 from modelwright.plan.observed import Observed
 from modelwright.plan.podgroup import KIND, has_group, least, pod_group
 from modelwright.plan.settings import Settings
-from modelwright.plan.times import seconds_between
+from modelwright.plan.times import seconds_between, sooner
 
 PATIENCE = 30.0
 """Seconds after its Job has started for which nothing is said of pods that the scheduler has not looked at."""

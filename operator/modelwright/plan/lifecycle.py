@@ -1,6 +1,5 @@
 """What happens to a gang next: start it, hold it, let it run, start it again, or give up. For training and tuning."""
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -13,42 +12,33 @@ from modelwright.plan.attempts import (
     Clock,
     JobState,
     View,
-    attempt_of,
     condition_time,
     ended_at,
     finished,
     job_ref,
     leftovers,
-    ref,
     started_at,
 )
 from modelwright.plan.budgets import Budget, exhausted, ruled
 from modelwright.plan.conditions import Reason, State, Verdict
+from modelwright.plan.departures import forced, hastened, is_let_go, overdue, strays, unbegun
 from modelwright.plan.exclusion import cornered
 from modelwright.plan.failures import RESIZED, Cause, Loss, classify
-from modelwright.plan.podstatus import alive, failed, leaves_unbegun
+from modelwright.plan.podstatus import alive, failed
 from modelwright.plan.queueing import Queue
 from modelwright.plan.raystatus import Lost
 from modelwright.plan.startup import timeout
-from modelwright.plan.times import parse, seconds_between
+from modelwright.plan.times import parse, seconds_between, sooner
 from modelwright.plan.unanswered import Pulse, Silence
 
 LONGEST_BACKOFF = 300.0
 """Seconds."""
 SETTLE = 5.0
 """Seconds that a failed Job waits for a failed pod to be seen, which is watched apart; then the cause is unknown."""
-HURRY = 10
-"""Seconds for the rest of a gang that stood still to leave."""
-AT_ONCE = 1
-"""The same, for what has nothing to save. 0 would not wait for the node."""
-STUCK = 60.0
-"""Seconds past the end of its grace period after which a pod is taken for one whose node no longer answers."""
 
 
 SUSPENDED = Verdict(State.SUSPENDED, Reason.SUSPENDED, "suspended: set spec.suspend to false to go on")
 _RESUMING = Verdict(State.SUSPENDED, Reason.SUSPENDED, "suspended: it goes on when its pods have left")
-_TRACKED = "batch.kubernetes.io/job-tracking"
-"""The finalizer of a pod that its Job has not let go of. A suspension lets go."""
 
 
 @dataclass(frozen=True)
@@ -164,15 +154,17 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     assert job is not None  # noqa: S101 (a live Job is one that exists)
     held = view.state is JobState.HELD
     others = leftovers(view, keep=view.number)
-    resized = recorded if recorded is not None and recorded.reason in RESIZED else None
+    resized = _resized(recorded)
     if held and rules.queue and not resized:
         return Hold(rules.queue.verdict, (*others, *_relabelled(job, rules.queue)))
-    overdue, wake = _overdue(view, now)
+    left, wake = overdue(view, now)
     # Whom a pause has sent away is no loss, though its node be lost.
-    stuck = tuple(pod for pod in overdue if not (_is_let_go(pod) and (held or not raystatus.is_ray_job(job))))
-    others = (*others, *_forced(pod for pod in overdue if pod not in stuck))
-    if stuck or resized:
-        ending = _ending(view, job, stuck, recorded)
+    stuck = tuple(pod for pod in left if not (is_let_go(pod) and (held or not raystatus.is_ray_job(job))))
+    others = (*others, *forced(pod for pod in left if pod not in stuck))
+    ending = None if resized is None else _making_way(view, job, resized)
+    if stuck:
+        ending = _abandoned(view, job, stuck, recorded)
+    if ending is not None:
         return replace(ending, actions=(*others, *ending.actions), wake_after=wake)
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
@@ -221,23 +213,27 @@ def _relabelled(job: Object, queue: Queue) -> tuple[Patch, ...]:
     return (Patch(job_ref(job), {"metadata": {"labels": dict(queue.labels)}}),)
 
 
-def _ending(view: View, job: Object, stuck: tuple[Object, ...], recorded: Loss | None) -> Hold:
-    """End an attempt with pods whose nodes do not answer, or one that is to have another number of workers.
+def _abandoned(view: View, job: Object, stuck: tuple[Object, ...], recorded: Loss | None) -> Hold:
+    """End an attempt with pods whose nodes do not answer: the Job would wait for what these cannot report.
 
-    The latter has been told, and is carried out whatever becomes of the pods meanwhile.
+    Only without its Job does such a pod let go. What has been told of a change of size stands all the same.
     """
-    target = job_ref(job)
-    resized = recorded if recorded is not None and recorded.reason in RESIZED else None
-    if stuck or resized is None:
-        # The Job would wait for a pod that its node cannot report on: only without its Job does the pod let go.
-        loss = resized or ruled(_root(view, job, stuck[0], recorded), view.rules)
-        ends = (Delete(target), *_forced(stuck), *_hastened(view, but=stuck))
-        return Hold(_restarting(view, loss), ends, lost=loss)
+    loss = _resized(recorded) or ruled(_root(view, job, stuck[0], recorded), view.rules)
+    ends = (Delete(job_ref(job)), *forced(stuck), *hastened(view, but=stuck))
+    return Hold(_restarting(view, loss), ends, lost=loss)
+
+
+def _making_way(view: View, job: Object, resized: Loss) -> Hold:
+    """End an attempt for one with another number of workers, as told, whatever becomes of its pods meanwhile."""
     verdict = _restarting(view, resized)
     if view.state is JobState.HELD:
         # It has no pods, and a Job that is suspended does not end.
-        return Hold(verdict, (Delete(target, "Foreground"),))
+        return Hold(verdict, (Delete(job_ref(job), "Foreground"),))
     return Hold(verdict, _given_up(job))
+
+
+def _resized(recorded: Loss | None) -> Loss | None:
+    return recorded if recorded is not None and recorded.reason in RESIZED else None
 
 
 def _root(view: View, job: Object, stuck: Object, recorded: Loss | None) -> Loss:
@@ -250,7 +246,7 @@ def _end(view: View, job: Object, loss: Loss, silence: Silence) -> tuple[Action,
     by_kuberay = raystatus.is_ray_job(job)
     if silence.pods or (loss.reason == Cause.NODE_LOST and not by_kuberay):
         # As with a pod that is stuck; and the others stand still, and have nothing to save.
-        return (Delete(job_ref(job)), *_forced(silence.pods), *_hastened(view, but=silence.pods))
+        return (Delete(job_ref(job)), *forced(silence.pods), *hastened(view, but=silence.pods))
     return _given_up(job) if by_kuberay else (Delete(job_ref(job), "Foreground"),)
 
 
@@ -262,14 +258,7 @@ def _given_up(job: Object) -> tuple[Patch, ...]:
 
 
 def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
-    return _hastened(view) if loss.reason == Cause.HANG else ()
-
-
-def _hastened(view: View, but: Collection[Object] = ()) -> tuple[Delete, ...]:
-    """Return deletes of what is left of a gang that stood still: it has nothing to save, and may not hear that."""
-    left = [pod for pod in view.attempt_pods if alive(pod) and pod not in but]
-    slow = [pod for pod in left if int(pod["metadata"].get("deletionGracePeriodSeconds", HURRY + 1)) > HURRY]
-    return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=HURRY) for pod in slow)
+    return hastened(view) if loss.reason == Cause.HANG else ()
 
 
 def _late(
@@ -296,13 +285,13 @@ def _gone(view: View, now: datetime, recorded: Loss | None) -> Lost:
 
 
 def _leaving(view: View, rules: Rules, now: datetime, recorded: Loss | None, *, was_suspended: bool) -> Hold:
-    overdue, wake = _overdue(view, now)
+    left, wake = overdue(view, now)
     verdict = SUSPENDED
     if not rules.suspend:
         # A pause that is over before the pods have left is none that the attempt is lost by.
         paused = was_suspended and recorded is None
         verdict = _RESUMING if paused else _restarting(view, recorded or _vanished(view))
-    return Hold(verdict, _forced(overdue), wake)
+    return Hold(verdict, forced(left), wake)
 
 
 def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | None, loss: Loss) -> Next:
@@ -361,64 +350,15 @@ def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hol
     unfinished = any(not finished(job) for job in view.jobs.values())
     if not unfinished and not any(alive(pod) for pod in view.pods):
         return None
-    overdue, wake = _overdue(view, now)
-    return Hold(verdict, (*leftovers(view), *strays(view), *_forced(overdue), *unbegun(view)), wake)
-
-
-def unbegun(view: View) -> tuple[Delete, ...]:
-    """Return deletes of pods of KubeRay's that leave before they have begun, as one that was made for a lost one.
-
-    They have nothing to save, and the init container that KubeRay gives them ends by no signal: it is the first process
-    of its container, and takes none. It would be waited for until the grace period of the training is over.
-    """
-    found = [pod for pod in view.pods if alive(pod) and leaves_unbegun(pod)]
-    slow = [pod for pod in found if int(pod["metadata"].get("deletionGracePeriodSeconds", 0)) > AT_ONCE]
-    return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=AT_ONCE) for pod in slow)
-
-
-def sooner(first: float | None, second: float) -> float:
-    """Return the earlier of two waits, in seconds; None is for ever."""
-    return max(0.0, second) if first is None else min(first, max(0.0, second))
-
-
-def strays(view: View) -> tuple[Delete, ...]:
-    """Return the deletes of pods whose Job was deleted without them: they belong to nobody, and would stay."""
-    orphans = [pod for pod in view.pods if alive(pod) and attempt_of(pod) not in view.jobs]
-    return tuple(Delete(ref(pod, "v1", "Pod")) for pod in orphans if not pod["metadata"].get("deletionTimestamp"))
-
-
-def _overdue(view: View, now: datetime) -> tuple[tuple[Object, ...], float | None]:
-    """Return the pods whose node cannot confirm their end, and the seconds until the next one is such a pod."""
-    found: list[Object] = []
-    wake: float | None = None
-    for pod in view.pods:
-        meta = pod["metadata"]
-        if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds") == 0 or not alive(pod):
-            continue
-        # Of a node that does not answer, Kubernetes has waited for longer already.
-        patience = 0.0 if unanswered.is_on_one(pod) else STUCK
-        left = (parse(meta["deletionTimestamp"]) - now).total_seconds() + patience
-        if left > 0:
-            wake = sooner(wake, left)
-        else:
-            found.append(pod)
-    return tuple(found), wake
-
-
-def _forced(pods: Iterable[Object]) -> tuple[Delete, ...]:
-    """Return the deletes of pods that nobody waits for any more."""
-    return tuple(Delete(ref(pod, "v1", "Pod"), grace_seconds=0) for pod in pods)
-
-
-def _is_let_go(pod: Object) -> bool:
-    return _TRACKED not in (pod["metadata"].get("finalizers") or ())
+    left, wake = overdue(view, now)
+    return Hold(verdict, (*leftovers(view), *strays(view), *forced(left), *unbegun(view)), wake)
 
 
 def _suspended(view: View, now: datetime, *actions: Action) -> Hold:
     """Hold everything: no pod stays, though its Job is gone, or its node does not answer."""
-    overdue, wake = _overdue(view, now)
-    gone = [pod for pod in overdue if view.job is None or _is_let_go(pod)]
-    return Hold(SUSPENDED, (*actions, *strays(view), *_forced(gone)), wake)
+    left, wake = overdue(view, now)
+    gone = [pod for pod in left if view.job is None or is_let_go(pod)]
+    return Hold(SUSPENDED, (*actions, *strays(view), *forced(gone)), wake)
 
 
 def _restarting(view: View, loss: Loss) -> Verdict:

@@ -6,15 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from modelwright.api.common import Status, Storage
-from modelwright.api.trainingjob import TrainingJobStatus
+from modelwright.api.trainingjob import MANAGER, TrainingJobStatus
 from modelwright.api.tuningsweep import TuningSweepStatus
 from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
 from modelwright.plan.attempts import Clock, View, jobs_of, leftovers, outdated, ref
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
+from modelwright.plan.departures import strays
 from modelwright.plan.events import on_change
 from modelwright.plan.gang import Gang, service
 from modelwright.plan.gangstart import Together
-from modelwright.plan.lifecycle import SUSPENDED, strays
+from modelwright.plan.lifecycle import SUSPENDED
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import running
 from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
@@ -33,6 +34,11 @@ class Obstacle:
     verdict: Verdict | None
     """None: the object has gone on since it was observed, and nothing is to be said about the old view."""
     wake_after: float | None = None
+
+
+def is_ours(target: Object) -> bool:
+    """Tell whether this operator takes care of a job: before anything else, for others may mean other things by it."""
+    return target["spec"].get("managedBy") in (None, MANAGER)
 
 
 def store_of(observed: Observed, storage: Storage, settings: Settings) -> Store | None:

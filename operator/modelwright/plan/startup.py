@@ -1,6 +1,6 @@
 """What keeps a gang from starting: pods that find no node, or have one and do not begin."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -75,30 +75,35 @@ def _late(pod: Object, limit: float, known: Collection[Object]) -> Loss:
 
 def _missing_image(pod: Object) -> str | None:
     """Return the image that a pod waits for in vain; None where it waits for something else."""
-    for container in (*podstatus.init_containers(pod), *podstatus.containers(pod)):
-        if ((container.get("state") or {}).get("waiting") or {}).get("reason") in _IMAGE_WAITS:
-            return str(container.get("image") or "") or None
-    return None
+    return next((image or None for image, why, _ in _waits(pod) if why in _IMAGE_WAITS), None)
 
 
 def _has_run(pod: Object, image: str) -> bool:
     """Tell whether a container of a pod has begun with an image."""
-    entries = (*podstatus.init_containers(pod), *podstatus.containers(pod))
-    states = [entry.get("state") or {} for entry in entries if entry.get("image") == image]
+    states = [entry.get("state") or {} for entry in _containers(pod) if entry.get("image") == image]
     return any({"running", "terminated"} & state.keys() for state in states)
 
 
 def _waiting(pod: Object) -> Trouble | None:
-    for container in (*podstatus.init_containers(pod), *podstatus.containers(pod)):
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        why, detail = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    for image, why, detail in _waits(pod):
         if why in _IMAGE_WAITS:
-            image = container.get("image") or "the image"
-            return Trouble(Reason.IMAGE_PULL_FAILED, f"{image} cannot be pulled: check its name and imagePullSecrets")
+            what = image or "the image"
+            return Trouble(Reason.IMAGE_PULL_FAILED, f"{what} cannot be pulled: check its name and imagePullSecrets")
         if why in _CONFIG_WAITS:
             message = f"pod {podstatus.name(pod)} cannot start: {detail or why}"
             return Trouble(Reason.CONTAINER_CONFIG_INVALID, message)
     return None
+
+
+def _waits(pod: Object) -> Iterator[tuple[str, str, str]]:
+    """Yield the image of each container, and what it waits for: a reason, empty where it does not, and a message."""
+    for container in _containers(pod):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        yield str(container.get("image") or ""), str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+
+
+def _containers(pod: Object) -> tuple[Object, ...]:
+    return (*podstatus.init_containers(pod), *podstatus.containers(pod))
 
 
 def _unscheduled(pod: Object, together: int) -> Trouble | None:

@@ -25,3 +25,8 @@ def is_stamp(text: object) -> TypeGuard[str]:
 def seconds_between(earlier: str, later: datetime) -> float:
     """Return the seconds from a timestamp to a moment."""
     return (later - parse(earlier)).total_seconds()
+
+
+def sooner(first: float | None, second: float) -> float:
+    """Return the earlier of two waits, in seconds; None is for ever."""
+    return max(0.0, second) if first is None else min(first, max(0.0, second))

@@ -12,7 +12,6 @@ from modelwright.api.elastic import Elastic
 from modelwright.api.layout import alias_key
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import (
-    MANAGER,
     Framework,
     PromotionOutcome,
     PromotionStatus,
@@ -91,7 +90,7 @@ class _Job:
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     """Return what is to be done about a TrainingJob."""
     before = status_before(TrainingJobStatus, observed.object)
-    if observed.object["metadata"].get("deletionTimestamp") or not _is_ours(observed):
+    if observed.object["metadata"].get("deletionTimestamp") or not owner.is_ours(observed.object):
         return owner.unchanged(observed)
     if before.completion_time is not None:
         return owner.after_the_end(observed, before, now)
@@ -110,11 +109,6 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         # That nothing may look for room to grow is no trouble of a gang that trains.
         observed = replace(observed, rejection=None)
     return owner.unless_refused(observed, before, wanted, now)
-
-
-def _is_ours(observed: Observed) -> bool:
-    """Tell whether this operator takes care of a job: before anything else, for others may mean other things by it."""
-    return observed.object["spec"].get("managedBy") in (None, MANAGER)
 
 
 def _next(job: _Job) -> Plan | Ask:

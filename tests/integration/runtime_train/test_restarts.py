@@ -43,6 +43,16 @@ def started(
         yield gang
 
 
+@contextmanager
+def evaluating(endpoint: str, store: ObjectStore, folder: Path) -> Iterator[LocalGang]:
+    """Yield a gang that has trained, and of which rank 0 evaluates."""
+    with started(endpoint, store, folder, epochs=1, rows=200_000) as gang:
+        gang.wait(lambda report: report.checkpoint is not None)
+        # Its report may come when it is done.
+        await_words(folder / "log-0", "evaluating")
+        yield gang
+
+
 def await_words(log: Path, words: str) -> None:
     deadline = time.monotonic() + 120
     while words not in log.read_text():
@@ -113,10 +123,7 @@ def test_what_a_process_says_itself_ends_all_pods_at_once(endpoint: str, store: 
 def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
     endpoint: str, store: ObjectStore, tmp_path: Path
 ) -> None:
-    with started(endpoint, store, tmp_path, epochs=1, rows=200_000) as gang:
-        gang.wait(lambda report: report.checkpoint is not None)
-        # Its report may come when it is done.
-        await_words(tmp_path / "log-0", "evaluating")
+    with evaluating(endpoint, store, tmp_path) as gang:
         os.kill(gang.workers()[0], signal.SIGKILL)
         assert gang.codes(150) == [0, 0]
         assert gang.reports[-1][1].restarts == 1
@@ -130,9 +137,7 @@ def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
 def test_who_is_done_and_waits_for_a_pod_that_was_lost_leaves_when_it_is_asked_to(
     endpoint: str, store: ObjectStore, tmp_path: Path
 ) -> None:
-    with started(endpoint, store, tmp_path, epochs=1, rows=200_000) as gang:
-        gang.wait(lambda report: report.checkpoint is not None)
-        await_words(tmp_path / "log-0", "evaluating")
+    with evaluating(endpoint, store, tmp_path) as gang:
         gang.lose(1)
         await_words(tmp_path / "log-0", "registered m version 1")
         time.sleep(2)

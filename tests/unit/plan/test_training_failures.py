@@ -8,7 +8,7 @@ from modelwright.api.trainingjob import Progress
 from modelwright.plan import training
 from modelwright.plan.actions import Delete, Plan
 from modelwright.plan.attempts import attempt_of, finished
-from modelwright.plan.lifecycle import HURRY
+from modelwright.plan.departures import HURRY
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import alive
 from modelwright.plan.queueing import QUEUE_LABEL
