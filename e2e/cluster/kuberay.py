@@ -23,7 +23,6 @@ NAMESPACE = "kuberay"
 PROGRAM = "kuberay-operator"
 _MODULE = "github.com/ray-project/kuberay/ray-operator"
 _NEEDED = ("containerd", "kube-apiserver", "kube-controller-manager", "kubelet")
-_GONE = "--timeout=60s"
 
 
 def source() -> Path:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,20 +44,21 @@ def started(
 
 
 @contextmanager
-def evaluating(endpoint: str, store: ObjectStore, folder: Path) -> Iterator[LocalGang]:
-    """Yield a gang that has trained, and of which rank 0 evaluates."""
-    with started(endpoint, store, folder, epochs=1, rows=200_000) as gang:
+def evaluating(endpoint: str, store: ObjectStore, folder: Path, rows: int = 200_000) -> Iterator[tuple[LocalGang, int]]:
+    """Yield a gang that has trained, and the process of rank 0, which has just begun to evaluate."""
+    with started(endpoint, store, folder, epochs=1, rows=rows) as gang:
         gang.wait(lambda report: report.checkpoint is not None)
-        # Its report may come when it is done.
+        # Of so many rows that takes a tenth of a second, and its report may come when it is done.
+        process = gang.workers()[0]
         await_words(folder / "log-0", "evaluating")
-        yield gang
+        yield gang, process
 
 
 def await_words(log: Path, words: str) -> None:
     deadline = time.monotonic() + 120
     while words not in log.read_text():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.002)
 
 
 def saved(report: TrainingReport, restarts: int) -> bool:
@@ -123,8 +124,8 @@ def test_what_a_process_says_itself_ends_all_pods_at_once(endpoint: str, store: 
 def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
     endpoint: str, store: ObjectStore, tmp_path: Path
 ) -> None:
-    with evaluating(endpoint, store, tmp_path) as gang:
-        os.kill(gang.workers()[0], signal.SIGKILL)
+    with evaluating(endpoint, store, tmp_path, rows=1_000_000) as (gang, process):
+        os.kill(process, signal.SIGKILL)
         assert gang.codes(150) == [0, 0]
         assert gang.reports[-1][1].restarts == 1
     result = store.read_document(layout.result_key("ns", "a"), TrainingResult)
@@ -137,10 +138,21 @@ def test_who_has_trained_is_there_when_rank_0_is_killed_while_it_evaluates(
 def test_who_is_done_and_waits_for_a_pod_that_was_lost_leaves_when_it_is_asked_to(
     endpoint: str, store: ObjectStore, tmp_path: Path
 ) -> None:
-    with evaluating(endpoint, store, tmp_path) as gang:
+    with evaluating(endpoint, store, tmp_path) as (gang, _):
         gang.lose(1)
         await_words(tmp_path / "log-0", "registered m version 1")
         time.sleep(2)
         assert gang.agents[0].poll() is None, "the other one may still need what it keeps"
         gang.agents[0].send_signal(signal.SIGTERM)
         assert gang.agents[0].wait(20) == 0, "its work is done"
+
+
+@pytest.mark.timeout(400)
+def test_a_process_that_is_killed_when_all_is_done_fails_nothing(
+    endpoint: str, store: ObjectStore, tmp_path: Path
+) -> None:
+    with evaluating(endpoint, store, tmp_path) as (gang, process):
+        await_words(tmp_path / "log-0", "registered m version 1")
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        assert gang.codes(60) == [0, 0]

@@ -97,7 +97,9 @@ class Agent(LocalElasticAgent):  # type: ignore[misc]
         if not out_of_memory and curable(failure.said(), codes):
             if self._is_done(worker_group):
                 logger.warning("a process was killed when there was nothing left to do")
-                return RunResult(state=WorkerState.SUCCEEDED)
+                # torch looks up what each of them returned.
+                returned = {worker.global_rank: None for worker in worker_group.workers}
+                return RunResult(state=WorkerState.SUCCEEDED, return_values=returned)
         else:
             self._remaining_restarts = 0
         said = last_words(codes, out_of_memory=out_of_memory)
