@@ -3,9 +3,10 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from torch.distributed.elastic.agent.server import WorkerState
+from torch.distributed.elastic.agent.server import RunResult, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
@@ -82,6 +83,7 @@ class Group:
 
     state = WorkerState.HEALTHY
     master_addr, master_port = "pod-0", 29400
+    workers = (SimpleNamespace(global_rank=3),)
 
 
 @pytest.fixture
@@ -165,17 +167,17 @@ def test_all_stay_until_rank_0_has_left(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def killed(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store], WorkerState]:
+def killed(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store], RunResult]:
     """An agent that finds a process of its own killed, with the store of its gang."""
 
     class Failed:
         state = WorkerState.FAILED
         failures = {0: ProcessFailure(local_rank=0, pid=1, exitcode=KILLED, error_file="")}  # noqa: RUF012
 
-    def look(store: Store) -> WorkerState:
+    def look(store: Store) -> RunResult:
         monkeypatch.setattr(LocalElasticAgent, "_monitor_workers", lambda self, group: Failed)
         monkeypatch.setattr(module, "connect_to", lambda address, port, timeout: store)
-        return agent._monitor_workers(Group).state
+        return agent._monitor_workers(Group)
 
     agent._memory_kills = memory_kills()
     agent._remaining_restarts = 0
@@ -183,15 +185,17 @@ def killed(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store], W
 
 
 def test_a_process_that_is_killed_when_nothing_is_left_to_do_fails_nothing(
-    killed: Callable[[Store], WorkerState],
+    killed: Callable[[Store], RunResult],
 ) -> None:
     store = Store()
     together.leave(store)
-    assert killed(store) is WorkerState.SUCCEEDED
+    found = killed(store)
+    assert found.state is WorkerState.SUCCEEDED
+    assert found.return_values == {3: None}, "the launcher looks up what every process has returned"
     assert said() is None
 
 
-def test_a_process_that_is_killed_once_too_often_is_spoken_for(killed: Callable[[Store], WorkerState]) -> None:
+def test_a_process_that_is_killed_once_too_often_is_spoken_for(killed: Callable[[Store], RunResult]) -> None:
     left(PEER_LOST)
-    assert killed(Store()) is WorkerState.FAILED
+    assert killed(Store()).state is WorkerState.FAILED
     assert said() == "ProcessKilled"
