@@ -32,10 +32,10 @@ def work() -> None:
     torchrun.work()
 
 
-def launch(arguments: Sequence[str]) -> None:
-    """Be the agent of a pod."""
+def launch(arguments: Sequence[str], *, finds_others: bool = True) -> None:
+    """Be the agent of a pod; `finds_others` as torchrun of recipes has it."""
     setattr(failure, "TERMINATION_MESSAGE_FILE", os.environ[_MESSAGE_FILE])  # noqa: B010 (imported there, not defined)
-    torchrun.launch(arguments, work)
+    torchrun.launch(arguments, work, finds_others=finds_others)
 
 
 Start = Callable[[Sequence[str], Mapping[str, str], Path], Running]
@@ -119,7 +119,7 @@ def local_gang(
     script = folder / "worker.py"
     script.write_text(_PLAIN)
     (port,) = ports.free(1)
-    with _listening(gang.reports) as url:
+    with listening(gang.reports) as url:
         shared = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         shared |= {RUN_VARIABLE: run.model_dump_json(by_alias=True), REPORT_URL_VARIABLE: url}
         try:
@@ -166,7 +166,7 @@ def _name(pid: int) -> str:
 
 
 @contextmanager
-def _listening(reports: list[tuple[float, TrainingReport]]) -> Iterator[str]:
+def listening(reports: list[tuple[float, TrainingReport]]) -> Iterator[str]:
     """Take reports as the operator does."""
 
     class Handler(BaseHTTPRequestHandler):

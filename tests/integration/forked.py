@@ -1,9 +1,7 @@
 """Processes forked from one that has imported what they need: alone each of them takes seconds for that."""
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,9 +9,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from modelwright.runtime.orphan import end_with_parent
 from modelwright.runtime.train import torchrun
 
-_PR_SET_PDEATHSIG = 1
 _NEEDED = (
     *torchrun.NEEDED,
     "modelwright.runtime.train.agent",
@@ -57,7 +55,7 @@ def start(work: Callable[..., Any], env: Mapping[str, str], log: Path, *argument
 
 def _enter(work: Callable[..., Any], env: dict[str, str], log: Path, arguments: tuple[Any, ...]) -> None:
     # With the server of forks, which goes with the tests.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     os.environ.clear()
     os.environ.update(env)
     with log.open("ab") as file:

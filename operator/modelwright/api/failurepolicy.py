@@ -78,6 +78,10 @@ class FailureRule(ApiModel):
     """True: later attempts stay away from the node of the pod that failed."""
 
 
+PROCESS_RESTARTS = 3
+"""Of one attempt of a recipe, where the spec does not say."""
+
+
 class FailurePolicy(ApiModel):
     """What is done about failures that a new attempt may cure."""
 
@@ -89,7 +93,7 @@ class FailurePolicy(ApiModel):
     """How often the processes of one attempt may start again in their pods, after a signal killed one of them: this
     costs no restart of a budget. Unset: 3 for a recipe, whose processes go on from the last checkpoint. For a command
     of yours it is the --max-restarts of torchrun, which starts again after any error; unset: 0. A recipe that is one
-    process in all, and Ray, have no such thing. A change counts from the next attempt."""
+    process in all, and a command of yours under Ray, have no such thing. A change counts from the next attempt."""
     rules: Annotated[tuple[FailureRule, ...], Field(max_length=20)] = ()
     """What you know of failures; the first rule that fits counts."""
     backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 5

@@ -7,6 +7,8 @@ from pydantic import Field, WithJsonSchema
 
 EVERY_GPU = "gpu"
 """torchrun's own word for one process for each GPU that it sees."""
+RENDEZVOUS_PORT = 29400
+"""Where torchrun's agents meet, at the first worker; no port that a connection is given by chance."""
 _GPUS = frozenset({"nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe"})
 _OTHERS = frozenset({"gpu", "tpu", "gaudi", "neuron"})
 """What the names of whole accelerators end in, whoever makes them."""

@@ -190,9 +190,10 @@ class TrainingJobSpec(ApiModel):
                 "workers.processesPerNode is for torchrun: under Ray the program asks for its workers itself",
             ),
             rule(
-                "self.framework == 'PyTorch' || !has(self.failurePolicy.processRestarts)"
+                "self.framework == 'PyTorch' || has(self.recipe) || !has(self.failurePolicy.processRestarts)"
                 " || self.failurePolicy.processRestarts == 0",
-                "failurePolicy.processRestarts is for torchrun: Ray starts its actors again by options of its own",
+                "failurePolicy.processRestarts of a command is for torchrun: "
+                "Ray starts its actors again by options of its own",
             ),
             rule(
                 "!has(self.workers.elastic) || self.workers.elastic.min < self.workers.replicas",

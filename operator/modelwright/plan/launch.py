@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelwright.api.processes import EVERY_GPU, gpus
+from modelwright.api.failurepolicy import PROCESS_RESTARTS
+from modelwright.api.processes import EVERY_GPU, RENDEZVOUS_PORT, gpus
 from modelwright.api.variables import HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
-RENDEZVOUS_PORT = 29400
 RAY_PORT = 6379
 LOGGED = ("python", "-m", "modelwright.runtime.logs", "--")
 """In front of a command: the end of its output is kept on S3. Only our own image is sure to have that."""
@@ -70,8 +70,6 @@ exec torchrun "$@"
 """
 # With which processes start again in their pods, and have nothing to import when they do.
 _OURS = ("python", "-m", "modelwright.runtime.train.torchrun")
-PROCESS_RESTARTS = 3
-"""Of one attempt of a recipe, where the spec does not say."""
 # torchrun says that it has waited in vain, and not for whom.
 _NAMES = f"--names={_WITHOUT_DNS}"
 

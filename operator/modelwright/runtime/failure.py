@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -25,8 +26,10 @@ logger = logging.getLogger(__name__)
 _MESSAGE_LIMIT = 1900
 """Bytes. The kubelet reads 4096 of a termination message, and JSON may write a quote or a line break as two."""
 _EXIT_FAILED = 1
+EXIT_TERMINATED = 128 + signal.SIGTERM
 _STEP = "modelwright_step"
 _NODE = "modelwright_node"
+_TOLD = "modelwright_failure"
 _INFRASTRUCTURE = frozenset({PEER_LOST, TERMINATED, PREFLIGHT_FAILED, "WorkersMissing", "CheckpointLost"})
 """Reasons for which no program is to blame."""
 _GPU_FULL = ("CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "HIP error: out of memory")
@@ -70,9 +73,20 @@ def _rebuild(reason: str, message: str, retryable: bool, exit_code: int) -> RunE
 
 def explain(error: BaseException) -> Failure:
     """Return the failure that an exception stands for; what nobody foresaw may be retried."""
+    told: Failure | None = getattr(error, _TOLD, None)
+    if told is not None:
+        return told
     failure = _failure(error)
     known = {"step": getattr(error, _STEP, None), "node": getattr(error, _NODE, None)}
     return failure.model_copy(update={"failure_class": _class_of(error, failure), **known})
+
+
+def retold(failure: Failure) -> RunError:
+    """Return an error that stands for the failure which another process has left."""
+    code = EXIT_TERMINATED if failure.reason == TERMINATED else _EXIT_FAILED
+    error = RunError(failure.reason, failure.message, retryable=failure.retryable, exit_code=code)
+    setattr(error, _TOLD, failure)
+    return error
 
 
 def at_step(error: Exception, step: int) -> None:
@@ -129,16 +143,22 @@ def write_failure(failure: Failure, path: Path | None = None) -> None:
         logger.warning("the termination message could not be written: %s", error)
 
 
-def said(path: Path | None = None) -> str | None:
-    """Return the reason of the failure that was left; None where there is none, an unknown word where it is no JSON."""
+def left(path: Path | None = None) -> Failure | None:
+    """Return the failure that was left; None where there is none, one of the reason Unknown where it is no JSON."""
     try:
         text = (path or Path(TERMINATION_MESSAGE_FILE)).read_text()
     except (OSError, UnicodeDecodeError):
         return None
     try:
-        return Failure.model_validate_json(text).reason if text else None
+        return Failure.model_validate_json(text) if text else None
     except ValidationError:
-        return "Unknown"
+        return shortened("Unknown", text, retryable=True)
+
+
+def said(path: Path | None = None) -> str | None:
+    """Return the reason of the failure that was left."""
+    found = left(path)
+    return None if found is None else found.reason
 
 
 def forget(reasons: Collection[str], path: Path | None = None) -> None:

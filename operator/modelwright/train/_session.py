@@ -11,13 +11,13 @@ from typing import Any
 from modelwright.api.run import TERMINATION_MESSAGE_FILE, Run, TrainingReport
 from modelwright.api.trainingjob import Progress, ReportedMetric
 from modelwright.registry.store import ObjectStore
-from modelwright.runtime.failure import at_step, explain, leave_behind
+from modelwright.runtime.failure import EXIT_TERMINATED, at_step, explain, leave_behind
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.phases import Phase, Phases
 from modelwright.runtime.train.progress import Pace
 from modelwright.runtime.train.schedule import Schedule
-from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop, leave
+from modelwright.runtime.train.stop import Stop, leave
 from modelwright.runtime.train.world import World
 from modelwright.runtime.watchdog import Watchdog
 from modelwright.train._control import Control

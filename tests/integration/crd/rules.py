@@ -76,9 +76,11 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
         "framework": "Ray",
         "workers": {"processesPerNode": 2},
     },
-    "failurePolicy.processRestarts is for torchrun: Ray starts its actors again by options of its own": {
+    "failurePolicy.processRestarts of a command is for torchrun: Ray starts its actors again by options of its own": {
         "framework": "Ray",
         "failurePolicy": {"processRestarts": 1},
+        "recipe": None,
+        "workers": {"command": ["python", "train.py"]},
     },
     "ray is for framework Ray": {"ray": {"numWorkers": 2}},
     "LightGBM trains in one process: leave ray.numWorkers out": {

@@ -12,34 +12,21 @@ from typing import Any
 import pytest
 
 from e2e.support.agents import LocalGang, local_gang
-from e2e.support.rows import noisy, parquet
 from modelwright.api import layout
-from modelwright.api.run import Run, TrainingReport, TrainingResult
+from modelwright.api.run import TrainingResult
 from modelwright.registry.store import ObjectStore
-from tests.integration.registry.conftest import CREDENTIALS
 from tests.integration.runtime_train import members
-
-_ENV = {"AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id, "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key}
+from tests.integration.runtime_train.jobs import ENV, run_of, saved, trains
 
 
 @contextmanager
 def started(
-    endpoint: str, store: ObjectStore, folder: Path, *, epochs: int, rows: int = 400, pods: int = 2, **spec: Any
+    endpoint: str, store: ObjectStore, folder: Path, *, epochs: int, pods: int = 2, rows: int = 400, **spec: Any
 ) -> Iterator[LocalGang]:
-    store.write("data/rows.parquet", parquet(noisy(rows)))
-    tabular = {"task": "Classification", "target": "y", "neuralNetwork": {"epochs": epochs}}
-    training = {
-        "workers": {"replicas": pods, "processesPerNode": 2 // pods},
-        "recipe": {"tabular": tabular},
-        "dataset": {"uri": store.locate("data/rows.parquet")},
-        "model": {"name": "m"},
-        "checkpoint": {"everySeconds": 1},
-        **spec,
-    }
-    place = {"uri": store.uri, "endpoint": endpoint}
-    document = {"namespace": "ns", "name": "job", "uid": "a", "attempt": 1, "storage": place, "training": training}
-    run, processes = Run.model_validate(document), 2 // pods
-    with local_gang(run, folder, _ENV, restarts=2, pods=pods, processes=processes, start=members.agent) as gang:
+    processes = 2 // pods
+    workers = {"replicas": pods, "processesPerNode": processes}
+    run = run_of(endpoint, store, epochs=epochs, rows=rows, workers=workers, **spec)
+    with local_gang(run, folder, ENV, restarts=2, pods=pods, processes=processes, start=members.agent) as gang:
         yield gang
 
 
@@ -59,14 +46,6 @@ def await_words(log: Path, words: str) -> None:
     while words not in log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.002)
-
-
-def saved(report: TrainingReport, restarts: int) -> bool:
-    return report.restarts == restarts and report.checkpoint is not None
-
-
-def trains(report: TrainingReport, restarts: int) -> bool:
-    return report.restarts == restarts and report.progress is not None
 
 
 @pytest.mark.timeout(500)  # eight processes, and each imports torch

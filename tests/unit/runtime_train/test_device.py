@@ -35,3 +35,9 @@ def test_without_ray_it_is_the_one_of_its_number(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert _number() == 2
+
+
+def test_a_program_that_an_actor_of_ray_has_started_is_told_which_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("MODELWRIGHT_DEVICE", "3")
+    assert _number() == 3

@@ -12,13 +12,13 @@ import pytest
 from modelwright.api.run import TrainingReport
 from modelwright.api.trainingjob import CheckpointStatus
 from modelwright.registry.store import ObjectStore
-from modelwright.runtime.failure import RunError, explain
+from modelwright.runtime.failure import EXIT_TERMINATED, RunError, explain
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train import learning
 from modelwright.runtime.train.checkpoints import CheckpointStore, CheckpointWriter
 from modelwright.runtime.train.learning import Learnt, Surroundings, learn, report
 from modelwright.runtime.train.phases import Phases
-from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop
+from modelwright.runtime.train.stop import Stop
 from modelwright.runtime.train.world import World
 from modelwright.runtime.watchdog import Watchdog
 from tests.unit.registry.fake_s3 import FakeS3, memory_store, refusal

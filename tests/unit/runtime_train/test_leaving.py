@@ -9,7 +9,8 @@ import pytest
 
 from modelwright.api.run import TERMINATED
 from modelwright.api.variables import STOP_VARIABLE
-from modelwright.runtime.train.stop import EXIT_TERMINATED, Stop, ask, leave, withdraw
+from modelwright.runtime.failure import EXIT_TERMINATED
+from modelwright.runtime.train.stop import Stop, ask, leave, withdraw
 from modelwright.runtime.train.world import World
 
 

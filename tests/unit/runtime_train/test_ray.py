@@ -1,19 +1,20 @@
-"""What the driver makes of its workers, without a cluster."""
+"""What the driver makes of its workers, and an actor of the agent that it starts, without a cluster."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
-from ray.exceptions import RayActorError
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.exceptions import RayActorError, RayTaskError
 
-from modelwright.api.run import PEER_LOST, Run
+from modelwright.api.failurepolicy import FailureClass
+from modelwright.api.run import PEER_LOST, TERMINATED, Failure
 from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
-from modelwright.runtime.failure import DataError, RunError
-from modelwright.runtime.train import main, ray_main
-from modelwright.runtime.train.ray_main import _config_of, _root, _torch_config, _work, scaling_of
-from modelwright.runtime.train.stop import terminated
+from modelwright.runtime.failure import DataError, RunError, explain, guarded, write_failure
+from modelwright.runtime.train import ray_main, rayworker
+from modelwright.runtime.train.ray_main import root, scaling_of, starts, strategy_of
+from modelwright.runtime.train.rayworker import Place, Program, Start, Worker
 from tests.unit.runtime_train.runs import run_of
 
 LOST = RunError(PEER_LOST, "gone", retryable=True)
@@ -30,69 +31,27 @@ class Wrapped(Exception):  # noqa: N818 (it stands for what Ray makes of a worke
 @pytest.mark.parametrize(
     ("failures", "expected"),
     [
-        ({0: BAD, 1: BAD}, BAD),
-        ({0: LOST, 1: BAD}, BAD),
-        ({0: LOST, 1: DOWN}, DOWN),
-        ({0: Wrapped(LOST), 1: Wrapped(Wrapped(BAD))}, BAD),
-        ({0: LOST}, LOST),
+        ([BAD, BAD], BAD),
+        ([LOST, BAD], BAD),
+        ([LOST, DOWN], DOWN),
+        ([RayActorError(), DOWN], DOWN),
+        ([Wrapped(LOST), Wrapped(Wrapped(BAD))], BAD),
+        ([LOST], LOST),
     ],
 )
-def test_the_cause_is_told_and_not_its_consequences(failures: dict[int, Exception], expected: Exception) -> None:
-    assert _root(WorkerGroupError("failed", failures)) is expected
+def test_the_cause_is_told_and_not_its_consequences(failures: list[Exception], expected: Exception) -> None:
+    assert root(failures) is expected
 
 
-@pytest.mark.parametrize("error", [WorkerGroupError("x", {0: RayActorError()}), ControllerError(RayActorError())])
-def test_a_lost_node_is_a_lost_peer(error: TrainingFailedError) -> None:
-    root = _root(error)
-    assert isinstance(root, RunError)
-    assert (root.reason, root.retryable) == (PEER_LOST, True)
+def test_a_lost_node_is_a_lost_peer() -> None:
+    found = root([RayActorError()])
+    assert isinstance(found, RunError)
+    assert (found.reason, found.retryable) == (PEER_LOST, True)
 
 
 def test_what_nobody_foresaw_stays_what_it_is() -> None:
-    error = WorkerGroupError("failed", {0: KeyError("x")})
-    assert _root(error) is error
-
-
-@pytest.mark.parametrize(("users", "expected"), [("", str(cpu_limit())), ("31", "31")])
-def test_a_worker_has_the_threads_of_its_pod_and_not_of_rays_bookkeeping(
-    monkeypatch: pytest.MonkeyPatch, users: str, expected: str
-) -> None:
-    run, seen = run_of(), []
-    monkeypatch.setattr(main, "execute", lambda given: seen.append((given, os.environ.get("OMP_NUM_THREADS"))))
-    monkeypatch.setenv("OMP_NUM_THREADS", users)
-    config = _config_of(run)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what Ray makes of a worker with 0.01 CPUs
-    _work(config)
-    assert seen == [(run, expected)]
-
-
-def test_beside_other_workers_of_its_pod_a_worker_keeps_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str | None] = []
-    monkeypatch.setattr(main, "execute", lambda run: seen.append(os.environ.get("OMP_NUM_THREADS")))
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    config = _config_of(run_of(workers={"resources": {"limits": {"nvidia.com/gpu": "2"}}}))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    _work(config)
-    assert seen == ["1"]
-
-
-def test_a_worker_that_was_asked_to_leave_says_so_in_its_own_pod(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / str(os.getpid())).touch()
-    message = tmp_path / "termination-log"
-    message.write_text("did not fit")
-    monkeypatch.setenv("MODELWRIGHT_STOP", str(tmp_path))
-    monkeypatch.setattr(ray_main, "TERMINATION_MESSAGE_FILE", str(message))
-
-    def leave(run: Run) -> None:
-        raise terminated(40)
-
-    monkeypatch.setattr(main, "execute", leave)
-    with pytest.raises(RunError, match="saved at step 40"):
-        _work(_config_of(run_of()))
-    assert "saved at step 40" in message.read_text()
-    assert [path.name for path in tmp_path.iterdir()] == ["termination-log"], "nothing saves here any more"
+    error = KeyError("x")
+    assert root([error]) is error
 
 
 def test_a_worker_without_memory_is_told_before_those_that_it_took_along() -> None:
@@ -100,60 +59,191 @@ def test_a_worker_without_memory_is_told_before_those_that_it_took_along() -> No
         pass
 
     full = OutOfMemoryError("CUDA out of memory")
-    assert _root(WorkerGroupError("failed", {0: RayActorError(), 1: Wrapped(full)})) is full
-    assert _root(WorkerGroupError("failed", {0: LOST, 1: full})) is full
+    assert root([RayActorError(), Wrapped(full)]) is full
+    assert root([LOST, full]) is full
 
 
-@pytest.mark.parametrize(("enabled", "seconds"), [(True, 259200), (False, 1800)])
-def test_a_collective_is_more_patient_than_who_watches_for_hangs(enabled: bool, seconds: int) -> None:
-    config = _torch_config(run_of(hang={"enabled": enabled}))
-    assert (config.backend, config.timeout_s) == ("gloo", seconds)
+def awaited(monkeypatch: pytest.MonkeyPatch, *rounds: list[Exception | None]) -> tuple[BaseException | None, int]:
+    """Wait for workers that end in rounds, and return what is raised and how many of the rounds were waited for."""
+    left = list(rounds)
+    results = [result for each in rounds for result in each]
+
+    def wait(waiting: list[object], timeout: float | None) -> tuple[list[object], list[object]]:
+        assert waiting
+        if timeout is not None and left[0] == []:
+            left.pop(0)
+            return [], waiting
+        done = left.pop(0)
+        return list(done), waiting[len(done) :]
+
+    def get(result: Exception | None) -> None:
+        if result is not None:
+            raise result
+
+    monkeypatch.setattr(ray_main.ray, "wait", wait)
+    monkeypatch.setattr(ray_main.ray, "get", get)
+    try:
+        ray_main._await(results)
+    except Exception as error:  # noqa: BLE001 (it is what is asked for)
+        return error, len(rounds) - len(left)
+    return None, len(rounds) - len(left)
+
+
+def task_error(cause: Exception) -> RayTaskError:
+    return RayTaskError("train", "Traceback", cause, proctitle="worker", pid=1, ip="10.0.0.1")
+
+
+def test_all_workers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert awaited(monkeypatch, [None], [None]) == (None, 2)
+
+
+def test_the_first_that_tells_a_cause_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert awaited(monkeypatch, [task_error(BAD)], [None]) == (BAD, 1)
+
+
+def test_who_has_lost_another_waits_for_what_that_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert awaited(monkeypatch, [task_error(LOST)], [task_error(BAD)], [None]) == (BAD, 2)
+    assert awaited(monkeypatch, [task_error(LOST)], [], [None]) == (LOST, 2)
+
+
+def test_what_an_actor_stumbles_over_is_no_lost_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = KeyError("x")
+    assert awaited(monkeypatch, [task_error(error)]) == (error, 1)
+
+
+def program(code: str, message: Path | None = None) -> Program:
+    return Program((sys.executable, "-c", code), str(message or "/nonexistent"))
+
+
+def test_an_actor_tells_what_its_agent_has_left_and_the_driver_the_same(tmp_path: Path) -> None:
+    message, told = tmp_path / "message", tmp_path / "told"
+    told.write_text("")
+    said = Failure(
+        reason="Hang", message="no step", retryable=True, failure_class=FailureClass.HANG, step=7, node="node-1"
+    )
+    write_failure(said, message)
+    worker = Worker()
+    with pytest.raises(RunError) as caught:
+        worker.train(program("exit(1)", message), Start(()))
+    assert explain(caught.value) == said
+    assert guarded(lambda: worker.train(program("exit(1)", message), Start(())), told) == 1
+    assert Failure.model_validate_json(told.read_text()) == said
+
+
+def test_a_driver_whose_workers_were_asked_to_leave_leaves_as_they_do(tmp_path: Path) -> None:
+    message, told = tmp_path / "message", tmp_path / "told"
+    write_failure(Failure(reason=TERMINATED, message="saved at step 40", retryable=True), message)
+    assert guarded(lambda: Worker().train(program("exit(1)", message), Start(())), told) == 143
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("exit(3)", "ended with exit code 3"), ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL")],
+)
+def test_an_agent_that_has_said_nothing_is_told_by_its_end(code: str, words: str) -> None:
+    with pytest.raises(RunError, match=words):
+        Worker().train(program(code), Start(()))
+
+
+def threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: str | None, *, pods: int = 1, **spec: object
+) -> str:
+    """Return the threads that an agent is told, of which Ray has made one."""
+    run = run_of(**spec)
+    if users is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", users)
+    else:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    places = [Place("a", "10.0.0.1")] * scaling_of(run).workers
+    (start, *_) = starts(run, scaling_of(run), places)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what Ray makes of a worker with a CPU or less
+    out = tmp_path / "threads"
+    write = f"import os; open({str(out)!r}, 'w').write(os.environ['OMP_NUM_THREADS'])"
+    Worker().train(program(write), Start((), start.environment, start.beside))
+    return out.read_text()
+
+
+@pytest.mark.parametrize(("users", "expected"), [(None, str(cpu_limit())), ("31", "31")])
+def test_a_worker_has_the_threads_of_its_pod_and_not_of_rays_bookkeeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: str | None, expected: str
+) -> None:
+    assert threads(tmp_path, monkeypatch, users) == expected
+
+
+@pytest.mark.parametrize(("ray", "expected"), [({"numWorkers": 4}, "4"), ({"resourcesPerWorker": {"cpu": 1}}, "1")])
+def test_workers_of_one_pod_share_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray: dict[str, object], expected: str
+) -> None:
+    monkeypatch.setattr(rayworker, "cpu_limit", lambda: 9)
+    found = threads(tmp_path, monkeypatch, None, framework="Ray", ray=ray, workers={"replicas": 2})
+    assert found == expected
 
 
 def test_every_pod_gets_one_worker_and_every_gpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
     spread = scaling_of(run_of(workers={"replicas": 3}))
-    assert (spread.num_workers, spread.use_gpu, spread.placement_strategy) == (3, False, "STRICT_SPREAD")
+    assert (spread.workers, spread.gpu, strategy_of(spread)) == (3, 0, "STRICT_SPREAD")
     gpus = scaling_of(run_of(workers={"replicas": 3, "resources": {"limits": {"nvidia.com/gpu": "2"}}}))
-    assert (gpus.num_workers, gpus.use_gpu) == (6, True)
+    assert (gpus.workers, gpus.gpu) == (6, 1)
     # A pod template may say otherwise, and the operator tells what came of it.
     monkeypatch.setenv("MODELWRIGHT_GPUS", "4")
-    assert scaling_of(run_of(workers={"replicas": 3})).num_workers == 12
+    assert scaling_of(run_of(workers={"replicas": 3})).workers == 12
     monkeypatch.setenv("MODELWRIGHT_GPUS", "0")
-    assert not scaling_of(run_of(workers={"replicas": 3})).use_gpu
+    assert not scaling_of(run_of(workers={"replicas": 3})).gpu
 
 
 HALF = {"numWorkers": 4, "resourcesPerWorker": {"gpu": 0.5, "cpu": 1}}
 GPU = {"replicas": 2, "resources": {"limits": {"nvidia.com/gpu": "1"}}}
 
 
+def environments(places: list[Place], **spec: object) -> list[dict[str, str]]:
+    run = run_of(**spec)
+    found = [dict(start.environment) for start in starts(run, scaling_of(run), places)]
+    return [{name: value for name, value in each.items() if name != "MODELWRIGHT_RUN"} for each in found]
+
+
 def test_workers_may_share_gpus_and_then_do_without_nccl() -> None:
     run = run_of(framework="Ray", ray=HALF, workers=GPU)
     asked = scaling_of(run)
-    assert (asked.num_workers, asked.use_gpu, asked.placement_strategy) == (4, True, "SPREAD")
-    assert asked.resources_per_worker == {"CPU": 1.0, "GPU": 0.5}
-    assert _torch_config(run).backend == "gloo"
+    assert (asked.workers, strategy_of(asked)) == (4, "SPREAD")
+    assert asked.resources == {"CPU": 1.0, "GPU": 0.5}
+    places = [Place(node, address, ("0",)) for node, address in (("a", "1"), ("a", "1"), ("b", "2"), ("b", "2"))]
+    shared = {"CUDA_VISIBLE_DEVICES": "0", "MODELWRIGHT_DEVICE": "0", "MODELWRIGHT_BACKEND": "gloo"}
+    assert environments(places, framework="Ray", ray=HALF, workers=GPU) == [shared] * 4
 
 
 def test_a_part_of_a_gpu_in_a_pod_of_its_own_needs_no_other_way_to_talk() -> None:
-    run = run_of(framework="Ray", ray={**HALF, "numWorkers": 2}, workers=GPU)
-    assert scaling_of(run).placement_strategy == "STRICT_SPREAD"
-    assert _torch_config(run).backend == "nccl"
-    whole = run_of(framework="Ray", workers=GPU)
-    assert (scaling_of(whole).placement_strategy, _torch_config(whole).backend) == ("PACK", "nccl")
+    spec = {"framework": "Ray", "ray": {**HALF, "numWorkers": 2}, "workers": GPU}
+    places = [Place("a", "1", ("0",)), Place("b", "2", ("0",))]
+    assert strategy_of(scaling_of(run_of(**spec))) == "STRICT_SPREAD"
+    assert environments(places, **spec) == [{"CUDA_VISIBLE_DEVICES": "0", "MODELWRIGHT_DEVICE": "0"}] * 2
+    assert strategy_of(scaling_of(run_of(framework="Ray", workers=GPU))) == "PACK"
 
 
-@pytest.mark.parametrize(("ray", "expected"), [({"numWorkers": 4}, None), ({"resourcesPerWorker": {"cpu": 1}}, "1")])
-def test_workers_of_one_pod_share_its_threads(
-    monkeypatch: pytest.MonkeyPatch, ray: dict[str, object], expected: str | None
-) -> None:
-    seen: list[str | None] = []
-    monkeypatch.setattr(main, "execute", lambda run: seen.append(os.environ.get("OMP_NUM_THREADS")))
-    monkeypatch.setattr(ray_main, "cpu_limit", lambda: 9)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    config = _config_of(run_of(framework="Ray", ray=ray, workers={"replicas": 2}))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what Ray makes of a worker with a CPU or less
-    _work(config)
-    assert seen == [expected or "4"]
+def test_a_worker_sees_the_gpus_of_its_pod_and_takes_its_own() -> None:
+    spec = {"framework": "Ray", "workers": {"replicas": 2, "resources": {"limits": {"nvidia.com/gpu": "2"}}}}
+    places = [Place("a", "1", ("1",)), Place("b", "2", ("0",)), Place("a", "1", ("0",)), Place("b", "2", ("1",))]
+    found = environments(places, **spec)
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == ["0,1"] * 4
+    assert [each["MODELWRIGHT_DEVICE"] for each in found] == ["1", "0", "0", "1"]
+    cpus = [Place("a", "1"), Place("b", "2")]
+    assert environments(cpus, framework="Ray", workers={"replicas": 2}) == [{}, {}]
+
+
+def test_the_agents_meet_at_the_first_worker() -> None:
+    run = run_of(framework="Ray", workers={"replicas": 2})
+    first, second = starts(run, scaling_of(run), [Place("b", "10.0.0.2"), Place("a", "10.0.0.1")])
+    assert "--rdzv-endpoint=10.0.0.2:29400" in first.arguments
+    assert "--rdzv-endpoint=10.0.0.2:29400" in second.arguments
+    assert any("is_host=1" in each for each in first.arguments)
+    assert any("is_host=0" in each for each in second.arguments)
+    assert "--local-addr=10.0.0.1" in second.arguments, "a pod of KubeRay has no name that others know"
+
+
+@pytest.mark.parametrize(("policy", "expected"), [({}, 3), ({"processRestarts": 0}, 0), ({"processRestarts": 9}, 9)])
+def test_processes_start_again_as_often_as_without_ray(policy: dict[str, object], expected: int) -> None:
+    run = run_of(framework="Ray", failurePolicy=policy)
+    (start,) = starts(run, scaling_of(run), [Place("a", "1")])
+    assert f"--max-restarts={expected}" in start.arguments
 
 
 def test_a_driver_that_is_asked_to_stop_waits_for_those_who_save(

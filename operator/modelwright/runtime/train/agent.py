@@ -25,6 +25,7 @@ from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED, Failure
 from modelwright.runtime import failure
 from modelwright.runtime.failure import shortened
+from modelwright.runtime.train import rendezvous
 from modelwright.runtime.train.agentstore import connect_to
 from modelwright.runtime.train.forked import start_processes
 from modelwright.runtime.train.together import is_done
@@ -166,6 +167,7 @@ def launch(arguments: Sequence[str], work: Callable[[], None], met: Callable[[],
     # The launcher has no other way to be given an agent, nor the agent to be given another way to start processes.
     api.LocalElasticAgent = partial(Agent, met=met)
     local_elastic_agent.start_processes = start_processes
+    rendezvous.look_often(config.max_nodes)
     try:
         api.elastic_launch(config, work)()
     except (ChildFailedError, SignalException) as error:

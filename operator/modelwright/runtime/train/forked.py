@@ -15,6 +15,8 @@ from typing import Any
 
 from torch.distributed.elastic.multiprocessing.api import PContext, SubprocessContext
 
+from modelwright.runtime.orphan import end_with_parent
+
 
 class _Process:
     """A process of `multiprocessing`, in the words of `subprocess.Popen`."""
@@ -58,6 +60,8 @@ class _Forked(SubprocessContext):  # type: ignore[misc]
 
 
 def _enter(work: Callable[[], None], environment: Mapping[str, str]) -> None:
+    # The spare ends with the agent. Under Ray that may be killed in a pod that goes on.
+    end_with_parent()
     os.environ.update(environment)
     work()
 

@@ -12,7 +12,7 @@ from modelwright.api import layout
 from modelwright.api.artifacts import Metrics
 from modelwright.api.recipe import TabularRecipe
 from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
-from modelwright.api.trainingjob import Dataset, Framework, ModelOutput, RegisteredVersion
+from modelwright.api.trainingjob import Dataset, ModelOutput, RegisteredVersion
 from modelwright.registry.store import ObjectStore, open_store
 from modelwright.registry.versions import Writer, find_registered, register, take_number
 from modelwright.runtime.failure import DataError, RunError, guarded
@@ -38,7 +38,7 @@ from modelwright.runtime.train.phases import of_this_process
 from modelwright.runtime.train.preprocessing import Preprocessor
 from modelwright.runtime.train.problem import Split
 from modelwright.runtime.train.recipes import begin, fingerprint
-from modelwright.runtime.train.stop import Stop
+from modelwright.runtime.train.stop import Stop, withdraw
 from modelwright.runtime.train.trainer import Trainer
 from modelwright.runtime.train.world import World, joined
 
@@ -125,13 +125,10 @@ def wanted(run: Run) -> tuple[TabularRecipe, Dataset, ModelOutput]:
 def _run_from_environment() -> None:
     run = Run.model_validate_json(os.environ[RUN_VARIABLE])
     logger.info("run %s/%s, attempt %d", run.namespace, run.name, run.attempt)
-    if run.training.framework is Framework.RAY:
-        # Only here: Ray takes seconds to import, and is not in every image.
-        from modelwright.runtime.train import ray_main
-
-        ray_main.drive(run)
-    else:
+    try:
         execute(run)
+    finally:
+        withdraw()
 
 
 def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:

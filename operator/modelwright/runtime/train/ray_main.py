@@ -1,33 +1,44 @@
-"""The same run under Ray: this process drives, Ray Train's workers do what torchrun's processes do.
+"""The same run under Ray: this process drives, and Ray's actors do what the pods of a gang do without it.
 
-Ray brings the workers together and takes their errors home. Checkpoints, results and versions are ours, on S3, exactly
-as under torchrun, so a job may change its framework between two attempts; nothing of Ray's is kept.
+Ray places the workers, gives each what it takes, and brings their errors home. Processes, checkpoints, results and
+versions are ours, exactly as under torchrun, so a job may change its framework between two attempts; nothing of Ray's
+is kept.
 """
 
+import logging
 import os
 import signal
-import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 import ray
-from ray.exceptions import RayError
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from modelwright.api.processes import gpus
+from modelwright.api.failurepolicy import PROCESS_RESTARTS
+from modelwright.api.processes import RENDEZVOUS_PORT, gpus
 from modelwright.api.ray import Pods, Scaling, scaling
-from modelwright.api.run import PEER_LOST, TERMINATED, TERMINATION_MESSAGE_FILE, Run
-from modelwright.api.variables import GPUS_VARIABLE
+from modelwright.api.run import PEER_LOST, RUN_VARIABLE, Run
+from modelwright.api.variables import BACKEND_VARIABLE, DEVICE_VARIABLE, GPUS_VARIABLE
 from modelwright.registry.errors import StoreError
-from modelwright.runtime.cpus import cpu_limit
-from modelwright.runtime.failure import RunError, explain, out_of_memory, write_failure
-from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
-from modelwright.runtime.train import main, stop
+from modelwright.runtime.failure import EXIT_TERMINATED, RunError, guarded, out_of_memory
+from modelwright.runtime.train import stop
+from modelwright.runtime.train.rayworker import THREADS, VISIBLE_GPUS, Place, Program, Start, Worker
 
-_THREADS = "OMP_NUM_THREADS"
+_START_SECONDS = 600
+"""For workers to find room: pods of a gang come one after the other. And for agents, which import torch on a busy node,
+to find each other."""
+_REST_SECONDS = 3.0
+"""What one worker says of another may come first: so long does the other have to tell of itself."""
+
+
+def main() -> None:
+    """Run what MODELWRIGHT_RUN says and exit."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    sys.exit(guarded(lambda: drive(Run.model_validate_json(os.environ[RUN_VARIABLE]))))
 
 
 def drive(run: Run) -> None:
@@ -37,95 +48,113 @@ def drive(run: Run) -> None:
         # Under a Ray job the driver is asked to stop itself; else the shell around it waits until nobody saves.
         signal.signal(signal.SIGTERM, _on_stop)
     try:
-        with tempfile.TemporaryDirectory(prefix="ray-train-") as storage:
-            fit(run, storage)
+        train(run)
     finally:
         ray.shutdown()
 
 
-def fit(run: Run, storage: str) -> None:
-    """Run the workers on the cluster that this process is connected to. `storage` is for Ray's own bookkeeping."""
-    # Ray's own limit of a minute is short for workers that have torch to import on a busy node.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
-    trainer = TorchTrainer(
-        _work,
-        train_loop_config=_config_of(run),
-        torch_config=_torch_config(run),
-        scaling_config=scaling_of(run),
-        # A new attempt of the gang is the operator's decision; Ray makes none of its own.
-        run_config=RunConfig(
-            name=f"{run.uid}-{run.attempt}", storage_path=storage, failure_config=FailureConfig(max_failures=0)
-        ),
-    )
+def train(run: Run, program: Program | None = None, port: int = RENDEZVOUS_PORT) -> None:
+    """Run the workers on the cluster that this process is connected to.
+
+    `program`: what each of them starts, and `port`: where their agents meet. Raises `RunError`.
+    """
+    wanted = scaling_of(run)
+    group = placement_group([wanted.resources] * wanted.workers, strategy=strategy_of(wanted))
+    if not group.wait(_START_SECONDS):
+        said = f"Ray had no room for {wanted.workers} workers within {_START_SECONDS} s"
+        raise RunError("WorkersMissing", said, retryable=True)
+    workers = [_worker(group, index, wanted) for index in range(wanted.workers)]
     try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise _root(error) from error
+        places: list[Place] = ray.get([worker.place.remote() for worker in workers])
+    except RayError as error:
+        raise root([error]) from error
+    started = zip(workers, starts(run, wanted, places, port), strict=True)
+    _await([worker.train.remote(program or Program(), start) for worker, start in started])
 
 
-def scaling_of(run: Run) -> ScalingConfig:
+def scaling_of(run: Run) -> Scaling:
     """Return what Ray is to start: without a wish one worker a pod, or one a GPU where pods have them."""
-    wanted = _wanted(run)
-    # One that has a GPU or more for itself may share its pod; others are better apart, as far as there are pods.
-    apart = "STRICT_SPREAD" if wanted.spread else "SPREAD"
-    return ScalingConfig(
-        num_workers=wanted.workers,
-        use_gpu=wanted.gpu > 0,
-        resources_per_worker=wanted.resources,
-        placement_strategy="PACK" if wanted.gpu >= 1 else apart,
-    )
-
-
-def _wanted(run: Run) -> Scaling:
     workers = run.training.workers
     # The operator tells what the pods of this gang have; a pod template may have changed that.
     devices = int(os.environ.get(GPUS_VARIABLE) or gpus(workers.resources.limits))
     return scaling(run.training.ray, Pods(workers.replicas, devices))
 
 
-def _torch_config(run: Run) -> TorchConfig:
-    wanted = _wanted(run)
-    config = TorchConfig(backend="nccl" if wanted.gpu and not wanted.shares_gpus else "gloo")
-    if run.training.hang.enabled:
-        config.timeout_s = int(COLLECTIVE_TIMEOUT.total_seconds())
-    return config
+def strategy_of(wanted: Scaling) -> str:
+    """Return how Ray is to place the workers."""
+    if wanted.gpu >= 1:
+        # One that has a GPU or more for itself may share its pod; others are better apart, as far as there are pods.
+        return "PACK"
+    return "STRICT_SPREAD" if wanted.spread else "SPREAD"
 
 
-def _config_of(run: Run) -> dict[str, str]:
-    return {"run": run.model_dump_json(by_alias=True), "threads": os.environ.get(_THREADS, "")}
+def starts(run: Run, wanted: Scaling, places: Sequence[Place], port: int = RENDEZVOUS_PORT) -> list[Start]:
+    """Return what each worker is started with; the first one's agent keeps the store of all."""
+    restarts = run.training.failure_policy.process_restarts
+    shared = [
+        f"--nnodes={len(places)}",
+        "--nproc-per-node=1",
+        f"--max-restarts={PROCESS_RESTARTS if restarts is None else restarts}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={places[0].address}:{port}",
+        f"--rdzv-id={run.uid}-{run.attempt}",
+    ]
+    # Ray's share of the CPUs counts where one was asked for; where there are GPUs, threads do little.
+    beside = None if wanted.gpu or wanted.cpu is not None else -(-wanted.workers // wanted.pods)
+    found = []
+    for index, place in enumerate(places):
+        meeting = f"is_host={int(index == 0)},join_timeout={_START_SECONDS},read_timeout={_START_SECONDS}"
+        arguments = [*shared, f"--rdzv-conf={meeting}", f"--local-addr={place.address}"]
+        found.append(Start(arguments, _environment(run, wanted, place, places), beside))
+    return found
 
 
-def _work(config: dict[str, str]) -> None:
-    run = Run.model_validate_json(config["run"])
-    wanted = _wanted(run)
-    if not wanted.gpu and wanted.cpu is None:
-        # Ray takes the little that the worker is placed by for all that it may use. What holds is what the user asked
-        # for, or the worker's share of the pod's own limit.
-        beside = -(-wanted.workers // wanted.pods)
-        os.environ[_THREADS] = config["threads"] or str(max(1, cpu_limit() // beside))
-    try:
-        main.execute(run)
-    except RunError as error:
-        message = Path(TERMINATION_MESSAGE_FILE)
-        if error.reason == TERMINATED and message.exists():
-            # The driver tells of it in its own pod. The one that is asked to leave may be this one.
-            write_failure(explain(error), message)
-        raise
-    finally:
-        stop.withdraw()
+def _environment(run: Run, wanted: Scaling, place: Place, places: Sequence[Place]) -> dict[str, str]:
+    environment = {RUN_VARIABLE: run.model_dump_json(by_alias=True)}
+    if asked := os.environ.get(THREADS):
+        environment[THREADS] = asked
+    if wanted.shares_gpus:
+        environment[BACKEND_VARIABLE] = "gloo"
+    if place.gpus:
+        # NCCL reaches the GPU of another process only where this one sees it too, as Ray Train knows.
+        visible = sorted({gpu for other in places if other.node == place.node for gpu in other.gpus})
+        environment |= {VISIBLE_GPUS: ",".join(visible), DEVICE_VARIABLE: str(visible.index(place.gpus[0]))}
+    return environment
 
 
-def _on_stop(number: int, frame: FrameType | None) -> None:
-    """Let those who save in this pod do so: they tell the others, and that they have left ends the driver."""
-    if not stop.ask():
-        raise SystemExit(stop.EXIT_TERMINATED)
+def _worker(group: PlacementGroup, index: int, wanted: Scaling) -> Any:
+    where = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
+    each = {"num_cpus": wanted.resources.get("CPU", 0), "num_gpus": wanted.gpu}
+    # A new attempt of the gang is the operator's decision; Ray makes none of its own.
+    return ray.remote(max_restarts=0, scheduling_strategy=where, **each)(Worker).remote()
 
 
-def _root(error: Exception) -> Exception:
+def _await(results: Sequence[Any]) -> None:
+    """Wait for all workers, or until it is known why one of them failed. Raises `RunError`, or what nobody foresaw."""
+    waiting, failures = list(results), list[Exception]()
+    while waiting:
+        done, waiting = ray.wait(waiting, timeout=_REST_SECONDS if failures else None)
+        for result in done:
+            try:
+                ray.get(result)
+            except RayTaskError as error:
+                failures.append(error.cause)
+            except RayError as error:
+                failures.append(error)
+        if failures and (not done or not _is_consequence(root(failures))):
+            break
+    if failures:
+        found = root(failures)
+        raise found from (None if found in failures else failures[0])
+
+
+def _is_consequence(error: Exception) -> bool:
+    return isinstance(error, RunError) and error.reason == PEER_LOST
+
+
+def root(failures: Iterable[Exception]) -> Exception:
     """Return what a worker failed of itself, before what the others failed of because of it."""
-    failures: list[Exception] = [error]
-    if isinstance(error, WorkerGroupError):
-        failures = list(error.worker_failures.values())
+    failures = list(failures)
     known = [cause for failure in failures for cause in _causes(failure)]
     ours: list[RunError | StoreError] = [cause for cause in known if isinstance(cause, RunError | StoreError)]
     ours.sort(key=lambda cause: (cause.retryable, isinstance(cause, RunError) and cause.reason == PEER_LOST))
@@ -135,7 +164,7 @@ def _root(error: Exception) -> Exception:
         return found[0]
     if any(isinstance(cause, RayError) for cause in known):
         return RunError(PEER_LOST, "A Ray worker or its node was lost", retryable=True)
-    return error
+    return failures[0]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -153,3 +182,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _wrapped(error: BaseException) -> Iterable[BaseException]:
     return [value for value in vars(error).values() if isinstance(value, BaseException)]
+
+
+def _on_stop(number: int, frame: FrameType | None) -> None:
+    """Let those who save in this pod do so: they tell the others, and that they have left ends the driver."""
+    if not stop.ask():
+        raise SystemExit(EXIT_TERMINATED)

@@ -10,10 +10,8 @@ from types import FrameType
 
 from modelwright.api.run import TERMINATED, TERMINATION_MESSAGE_FILE
 from modelwright.api.variables import STOP_ASKED, STOP_VARIABLE
-from modelwright.runtime.failure import RunError, at_step, explain, write_failure
+from modelwright.runtime.failure import EXIT_TERMINATED, RunError, at_step, explain, write_failure
 from modelwright.runtime.train.world import World
-
-EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 class Stop:
@@ -25,10 +23,10 @@ class Stop:
         """The file that is there when the pod was asked to leave, where no signal comes."""
 
     def listen(self) -> None:
-        """Take SIGTERM. Only the main thread can: in a thread of Ray's, the shell around Ray is told who listens."""
+        """Take SIGTERM, which only the main thread can. Under Ray none comes: its shell is told who listens."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_signal)
-        elif (mark := _mark()) is not None:
+        if (mark := _mark()) is not None:
             with suppress(OSError):
                 mark.touch()
                 self._asked = mark.with_name(STOP_ASKED)

@@ -38,8 +38,11 @@ def work() -> None:
         main.leave(code)
 
 
-def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoReturn:
-    """Do what torchrun does with the arguments, where `work` stands for the program, and exit."""
+def launch(arguments: Sequence[str], work: Callable[[], None] = work, *, finds_others: bool = True) -> NoReturn:
+    """Do what torchrun does with the arguments, where `work` stands for the program, and exit.
+
+    `finds_others`: the others may not be there yet, and have names.
+    """
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, add_help=False)
     parser.add_argument("--names", type=float, help="look for the workers' names, for so many seconds without DNS")
     own, others = parser.parse_known_args(arguments)
@@ -51,7 +54,8 @@ def launch(arguments: Sequence[str], work: Callable[[], None] = work) -> NoRetur
 
     spare.start()
     met = threading.Event()
-    _find_others(own.names, met, lambda: main.leave(1))
+    if finds_others:
+        _find_others(own.names, met, lambda: main.leave(1))
     main.leave(agent.launch(others, work, met.set))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED
+from modelwright.api.variables import BACKEND_VARIABLE, DEVICE_VARIABLE
 from modelwright.runtime.failure import RunError
 from modelwright.runtime.preflight import whoami
 from modelwright.runtime.train import agentstore
@@ -133,7 +134,8 @@ def joined(patience: timedelta | None = None) -> Iterator[World]:
         if agentstore.restarts() and agentstore.kept_by_agent():
             rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
             place = {"store": agentstore.fresh_store(wait), "rank": rank, "world_size": size}
-        dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=wait, **place)
+        backend = os.environ.get(BACKEND_VARIABLE) or ("gloo" if device == "cpu" else "nccl")
+        dist.init_process_group(backend, timeout=wait, **place)
     yield World(dist.get_rank(), dist.get_world_size(), device)
     # Not after an error: with a peer gone, taking the group down can hang, and the process ends anyway.
     dist.destroy_process_group()
@@ -141,6 +143,8 @@ def joined(patience: timedelta | None = None) -> Iterator[World]:
 
 def _number() -> int:
     """Return which of the GPUs that it sees is this process's: under Ray, where several may share one, Ray says."""
+    if told := os.environ.get(DEVICE_VARIABLE):
+        return int(told)
     ray = sys.modules.get("ray")
     mine = [str(entry) for entry in ray.get_gpu_ids()] if ray is not None and ray.is_initialized() else []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
