@@ -331,9 +331,9 @@ def _question(job: _Job, step: Next) -> ReadDocument | None:
     owned = job.observed.object
     if job.store is None:
         return None
-    if job.spec.recipe is not None:
-        return evidence.of_recipe(owned, job.view, job.store, step, started=job.before.start_time is not None)
     lost = history.loss_told(job.status.attempts, job.view.number)
+    if job.spec.recipe is not None:
+        return evidence.of_recipe(owned, job.view, job.store, step, lost, started=job.before.start_time is not None)
     return evidence.of_command(owned, job.spec, job.view, job.store, step, lost)
 
 
