@@ -79,9 +79,7 @@ def clean_away(sim: Simulation, *, well: bool = True) -> None:
         sim.trainer.leave_word(job)
     for pod in sim.world.cluster.of_kind("Pod"):
         finish(sim.world.cluster, pod, code=0 if well else 1)
-    for _ in range(3):
-        for controller in sim.world.controllers:
-            controller.step()
+    sim.world.act_unseen(3)
     (job,) = sim.world.cluster.of_kind("Job")
     assert finished(job)
     sim.world.remove(key_of(job))

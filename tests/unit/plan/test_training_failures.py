@@ -328,8 +328,7 @@ def vanished(sim: Simulation, number: int = 1) -> None:
     """Let an attempt fail, and its pods be gone before anybody looks."""
     for pod in sim.world.cluster.of_kind("Pod"):
         finish(sim.world.cluster, pod, 143)
-    for controller in sim.world.controllers:
-        controller.step()
+    sim.world.act_unseen()
     for pod in sim.world.cluster.of_kind("Pod"):
         sim.world.cluster.remove(key_of(pod))
     (job,) = (job for job in sim.world.cluster.of_kind("Job") if attempt_of(job) == number)
