@@ -209,9 +209,7 @@ def with_an_attempt_that_lives_on(sim: Simulation) -> None:
 def whose_job_is_cleaned_away(sim: Simulation) -> None:
     sim.until_pods_run()
     # The operator is away until the Job is gone.
-    for _ in range(10):
-        for controller in sim.world.controllers:
-            controller.step()
+    sim.world.act_unseen(10)
     (job,) = sim.world.cluster.of_kind("Job")
     assert finished(job)
     sim.world.remove(key_of(job))

@@ -126,13 +126,18 @@ class World:
             self.operator.run_due()
         except CrashError:
             self.crash()
-        for controller in self.controllers:
-            controller.step()
+        self.act_unseen()
         self.cluster.collect_garbage()
         for check in (one_live_attempt, aliases_are_complete, *self.invariants):
             check(self)
         self.now += timedelta(seconds=seconds)
         return before != self._moved()
+
+    def act_unseen(self, times: int = 1) -> None:
+        """Let everybody but the operator act, and no time pass."""
+        for _ in range(times):
+            for controller in self.controllers:
+                controller.step()
 
     def _moved(self) -> object:
         if self.movement is not None:

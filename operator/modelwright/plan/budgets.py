@@ -10,7 +10,6 @@ from modelwright.plan.failures import RESIZED, Loss
 
 MOST_NODES = 100
 """So many nodes are kept away from; older ones are tried again."""
-_RESUME, _LEARNED = "resume.from.trainingJob", "the weights of the last checkpoint"
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,13 @@ class Budget:
     spent_by_class: Mapping[FailureClass, int] = field(default_factory=dict)
     repeated_at: int | None = None
     """The step at which the last two attempts broke with the same error."""
+    resumable: bool = False
+    """A new TrainingJob can start with what this one has learned."""
 
 
-def of_policy(policy: FailurePolicy, failures: Iterable[FailureCount], attempts: Sequence[Attempt]) -> Budget:
+def of_policy(
+    policy: FailurePolicy, failures: Iterable[FailureCount], attempts: Sequence[Attempt], *, resumable: bool = False
+) -> Budget:
     """Return the budget of a TrainingJob, from what its status has counted."""
     counted = {entry.failure_class: entry.count for entry in failures}
     budgets = policy.budgets
@@ -41,7 +44,7 @@ def of_policy(policy: FailurePolicy, failures: Iterable[FailureCount], attempts:
         FailureClass.DATA_ERROR: budgets.data_error,
     }
     charged = sum(count for kind, count in counted.items() if kind is not FailureClass.PREEMPTION)
-    return Budget(policy.max_restarts, charged, classes, counted, repeated_at(attempts))
+    return Budget(policy.max_restarts, charged, classes, counted, repeated_at(attempts), resumable)
 
 
 def exhausted(budget: Budget, loss: Loss, number: int) -> tuple[Reason, str] | None:
@@ -50,17 +53,18 @@ def exhausted(budget: Budget, loss: Loss, number: int) -> tuple[Reason, str] | N
     told = f"attempt {number}: {loss.message}"
     if budget.repeated_at is not None and kind is FailureClass.APPLICATION_ERROR:
         where = f"attempts {number - 1} and {number} broke with the same error at step {budget.repeated_at}"
-        remedy = f"repair the program: with {_RESUME} a new TrainingJob goes on from {_LEARNED}"
+        remedy = f"repair the program, and make {_anew(budget)}"
         return Reason.FAILURE_REPEATED, f"{where}, and the next would too: {told}; {remedy}"
     limit = budget.classes.get(kind)
     if limit is not None and budget.spent_by_class.get(kind, 0) > limit:
         words = f"{_all(limit)} after failures of class {kind}" if limit else f"class {kind} has no restarts"
-        return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}; {_anew(f'budgets.{kind[0].lower()}{kind[1:]}')}"
+        name = f"budgets.{kind[0].lower()}{kind[1:]}"
+        return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}; raise spec.failurePolicy.{name} in {_anew(budget)}"
     if kind is FailureClass.PREEMPTION or budget.max_restarts is None or budget.spent <= budget.max_restarts:
         return None
     words = _all(budget.max_restarts) if budget.max_restarts else "restarts are not wanted"
-    remedy = _anew("maxRestarts") if budget.classes else "raise spec.maxRestarts in a new TuningSweep"
-    return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}; {remedy}"
+    where = f"failurePolicy.maxRestarts in {_anew(budget)}" if budget.classes else "maxRestarts in a new TuningSweep"
+    return Reason.RESTARTS_EXHAUSTED, f"{words}: {told}; raise spec.{where}"
 
 
 def ruled(loss: Loss, rules: Iterable[FailureRule]) -> Loss:
@@ -144,6 +148,7 @@ def _all(count: int) -> str:
     return "the only restart is used up" if count == 1 else f"all {count} restarts are used up"
 
 
-def _anew(field: str) -> str:
-    """Return what to do when a TrainingJob has used up what a field of its policy allows."""
-    return f"raise spec.failurePolicy.{field} in a new TrainingJob, which goes on from {_LEARNED} with {_RESUME}"
+def _anew(budget: Budget) -> str:
+    """Return what is to follow a TrainingJob that has used up its restarts."""
+    goes_on = ", which goes on from the weights of the last checkpoint with resume.from.trainingJob"
+    return f"a new TrainingJob{goes_on if budget.resumable else ''}"

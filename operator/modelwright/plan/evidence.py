@@ -12,13 +12,16 @@ from modelwright.plan.lifecycle import Completed, GiveUp, Next, Running, Start, 
 from modelwright.plan.questions import ReadDocument, Store
 
 
-def of_recipe(owner: Object, view: View, store: Store, step: Next, *, started: bool) -> ReadDocument | None:
+def of_recipe(
+    owner: Object, view: View, store: Store, step: Next, lost: Loss | None, *, started: bool
+) -> ReadDocument | None:
     """Return the question for the result, where there may be one; None where the children tell all.
 
     A worker can end, badly, by a suspension or because time is up, after rank 0 has registered the version. And while
-    S3 cannot be read, a restart would only spend the budget. `started`: the pods were there before.
+    S3 cannot be read, a restart would only spend the budget. `lost`: why the newest attempt was lost, where that has
+    been told. `started`: the pods were there before.
     """
-    if isinstance(step, Completed) or _may_be_done(view, step, started=started):
+    if isinstance(step, Completed) or _may_be_done(view, step, lost, started=started):
         return _result(owner, store)
     return None
 
@@ -50,13 +53,14 @@ def tells_of_the_end(question: ReadDocument, owner: Object, attempt: int) -> boo
     return question == _end_of(owner, question.store, attempt)
 
 
-def _may_be_done(view: View, step: Next, *, started: bool) -> bool:
+def _may_be_done(view: View, step: Next, lost: Loss | None, *, started: bool) -> bool:
     if isinstance(step, Running):
         return view.state is JobState.HELD and started
     if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED:
         return True
     ended = view.number > 0 and view.state in (JobState.FAILED, JobState.ABSENT)
-    return isinstance(step, Start | GiveUp) and ended and loss_of(view).retryable
+    # By what was told, as the step is: since then, rules may have been changed, and the pods that showed it be gone.
+    return isinstance(step, Start | GiveUp) and ended and (lost or loss_of(view)).retryable
 
 
 def _result(owner: Object, store: Store) -> ReadDocument:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelwright.api import dns
 from modelwright.api.failurepolicy import PROCESS_RESTARTS
 from modelwright.api.processes import EVERY_GPU, RENDEZVOUS_PORT, gpus
 from modelwright.api.variables import HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
@@ -18,8 +19,6 @@ _SLACK = 300
 _WITHOUT_END = 10 * 365 * 86400
 """Seconds for which torchrun waits for peers to join: a pod without a node may get one at any time. One that has its
 node and does not start is for the operator to notice; one that runs and does not reach worker 0 ends by itself."""
-_WITHOUT_DNS = 1740
-"""Seconds without DNS after which the preflight has failed."""
 
 _HEARD = "1 2 3 4 5 6 7 8"
 """Seconds, counted; Ray Train looks at its workers every two."""
@@ -71,7 +70,7 @@ exec torchrun "$@"
 # With which processes start again in their pods, and have nothing to import when they do.
 _OURS = ("python", "-m", "modelwright.runtime.train.torchrun")
 # torchrun says that it has waited in vain, and not for whom.
-_NAMES = f"--names={_WITHOUT_DNS}"
+_NAMES = f"--names={dns.PATIENCE}"
 
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.

@@ -112,10 +112,10 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
 
 
 def _next(job: _Job) -> Plan | Ask:
-    policy = job.spec.failure_policy
+    policy, resumable = job.spec.failure_policy, warmstart.can_follow(job.spec, job.status)
     rules = Rules(
         suspend=job.spec.suspend,
-        budget=of_policy(policy, job.status.failures, job.status.attempts),
+        budget=of_policy(policy, job.status.failures, job.status.attempts, resumable=resumable),
         backoff_seconds=policy.backoff_seconds,
         startup_timeout_seconds=policy.startup_timeout_seconds,
         active_deadline_seconds=job.spec.active_deadline_seconds,
@@ -331,9 +331,9 @@ def _question(job: _Job, step: Next) -> ReadDocument | None:
     owned = job.observed.object
     if job.store is None:
         return None
-    if job.spec.recipe is not None:
-        return evidence.of_recipe(owned, job.view, job.store, step, started=job.before.start_time is not None)
     lost = history.loss_told(job.status.attempts, job.view.number)
+    if job.spec.recipe is not None:
+        return evidence.of_recipe(owned, job.view, job.store, step, lost, started=job.before.start_time is not None)
     return evidence.of_command(owned, job.spec, job.view, job.store, step, lost)
 
 

@@ -59,6 +59,11 @@ def problem(observed: Observed, spec: TrainingJobSpec) -> str | None:
     return "spec.resume.from.trainingJob: a job resumes from its own checkpoints by itself, and cannot wait for its end"
 
 
+def can_follow(spec: TrainingJobSpec, status: TrainingJobStatus) -> bool:
+    """Tell whether another job could start from this one, as far as is known: it has saved what can be gone on with."""
+    return status.checkpoint is not None and not _grows_trees(_table(spec))
+
+
 def settled(spec: TrainingJobSpec, started_from: StartedFrom | None) -> TrainingJobSpec:
     """Return a spec as pods get it: with the checkpoint that a name was found to mean."""
     if wanted(spec) is None or started_from is None:
@@ -175,7 +180,7 @@ def _difference(ours: TrainingJobSpec, theirs: TrainingJobSpec) -> str | None:
     if mine is None or other is None:
         # What a program of the user's learns, only that knows: it ends with WarmStartImpossible where they differ.
         return None
-    if other.algorithm is not Algorithm.NEURAL_NETWORK:
+    if _grows_trees(other):
         return f"trains {other.algorithm}, which cannot be gone on with"
     for what, one, two in (
         ("task", mine.task, other.task),
@@ -191,6 +196,11 @@ def _difference(ours: TrainingJobSpec, theirs: TrainingJobSpec) -> str | None:
 
 def _table(spec: TrainingJobSpec) -> TabularRecipe | None:
     return None if spec.recipe is None else spec.recipe.tabular
+
+
+def _grows_trees(recipe: TabularRecipe | None) -> bool:
+    """Tell whether what a recipe learns are trees, which no other job can start with."""
+    return recipe is not None and recipe.algorithm is not Algorithm.NEURAL_NETWORK
 
 
 def _unreadable(trouble: Unavailable) -> Waiting:

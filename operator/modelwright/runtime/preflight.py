@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from modelwright.api import dns
 from modelwright.api.variables import HOSTS_VARIABLE, INDEX_VARIABLE, NODE_VARIABLE, WORKERS_VARIABLE
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 1740.0
-"""Seconds without DNS."""
+PATIENCE = dns.PATIENCE
+"""Seconds without DNS, where nobody says how many."""
 _PAUSE, _LONG_PAUSE = 1.0, 5.0
 _LONG = 60.0
 """Seconds after which a wait is a long one."""

@@ -31,6 +31,7 @@ NCCL = Loss(
     exit_code=42,
     output="NCCL error in ProcessGroupNCCL.cpp: unhandled system error\nWatchdog caught collective operation timeout",
 )
+GOES_ON = "goes on from the weights of the last checkpoint with resume.from.trainingJob"
 
 
 def policy(**fields: Any) -> FailurePolicy:
@@ -83,12 +84,13 @@ def test_who_has_used_up_a_budget_is_told_which_one_and_how_to_go_on(kind: Failu
     field = f"{kind[0].lower()}{kind[1:]}"
     assert field in {entry.alias for entry in RestartBudgets.model_fields.values()}
     some = policy(budgets={field: 1})
-    _, message = exhausted(of_policy(some, spent(**{kind: 2}), ()), Loss("Some", "it is lost", kind), 2) or ("", "")
-    assert message == (
-        f"the only restart is used up after failures of class {kind}: attempt 2: it is lost; raise "
-        f"spec.failurePolicy.budgets.{field} in a new TrainingJob, which goes on from the weights of the last "
-        "checkpoint with resume.from.trainingJob"
-    )
+    for resumable, rest in ((True, f", which {GOES_ON}"), (False, "")):
+        budget = of_policy(some, spent(**{kind: 2}), (), resumable=resumable)
+        _, message = exhausted(budget, Loss("Some", "it is lost", kind), 2) or ("", "")
+        assert message == (
+            f"the only restart is used up after failures of class {kind}: attempt 2: it is lost; raise "
+            f"spec.failurePolicy.budgets.{field} in a new TrainingJob{rest}"
+        )
 
 
 def test_preemptions_are_free_unless_somebody_says_otherwise() -> None:
@@ -125,10 +127,10 @@ def test_the_same_error_at_the_same_step_is_not_tried_a_third_time() -> None:
     assert message.startswith(
         "attempts 1 and 2 broke with the same error at step 40, and the next would too: attempt 2"
     )
-    assert message.endswith(
-        "; repair the program: with resume.from.trainingJob a new TrainingJob goes on from the weights of the last "
-        "checkpoint"
-    )
+    assert message.endswith("; repair the program, and make a new TrainingJob")
+    resumable = of_policy(policy(), spent(ApplicationError=2), attempts, resumable=True)
+    _, message = exhausted(resumable, NCCL, 2) or (None, "")
+    assert message.endswith(f"; repair the program, and make a new TrainingJob, which {GOES_ON}")
     evicted = Loss("Evicted", "it was evicted", FailureClass.INFRASTRUCTURE)
     assert exhausted(of_policy(policy(), spent(Infrastructure=1), attempts), evicted, 3) is None
 

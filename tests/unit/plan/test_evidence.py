@@ -47,6 +47,31 @@ def test_what_no_restart_cures_ends_a_command_while_the_store_is_away() -> None:
     assert sim.ready == ("False", "DataInvalid")
 
 
+def test_rules_that_are_changed_while_a_restart_is_waited_for_hide_no_version_of_a_lost_attempt() -> None:
+    sim = running({**RECIPE, "failurePolicy": {"backoffSeconds": 60}})
+    (job,) = sim.world.cluster.of_kind("Job")
+    sim.trainer.begin_version(job)
+    sim.trainer.leave_result(job)
+    sim.trainer.fail("exit")
+    sim.until(lambda: "endTime" in sim.status["attempts"][0])
+    sim.world.edit(sim.key, failurePolicy={"rules": [{"exitCodes": [1], "restart": False}]})
+    sim.world.settle()
+    assert (sim.ready, sim.status["restarts"]) == (("True", "Succeeded"), 0)
+
+
+def test_what_no_restart_cures_ends_a_recipe_while_the_store_is_away_whatever_is_left_of_it() -> None:
+    sim = running()
+    sim.world.bucket.down = True
+    sim.trainer.fail("final")
+    sim.world.kubelets.leaves_after = 30
+    sim.until(lambda: sim.status["attempts"][0].get("final", False))
+    (job,) = sim.world.cluster.of_kind("Job")
+    assert not finished(job)
+    sim.world.remove(key_of(job))
+    sim.world.settle()
+    assert sim.ready == ("False", "DataInvalid")
+
+
 def clean_away(sim: Simulation, *, well: bool = True) -> None:
     """Let the pods end, and the Job be deleted, before the operator looks again."""
     (job,) = sim.world.cluster.of_kind("Job")
@@ -54,9 +79,7 @@ def clean_away(sim: Simulation, *, well: bool = True) -> None:
         sim.trainer.leave_word(job)
     for pod in sim.world.cluster.of_kind("Pod"):
         finish(sim.world.cluster, pod, code=0 if well else 1)
-    for _ in range(3):
-        for controller in sim.world.controllers:
-            controller.step()
+    sim.world.act_unseen(3)
     (job,) = sim.world.cluster.of_kind("Job")
     assert finished(job)
     sim.world.remove(key_of(job))

@@ -1,10 +1,11 @@
 """What the loss of a gang costs a TrainingJob, one situation at a time."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from modelwright.api.trainingjob import Progress
+from modelwright.api.trainingjob import CheckpointStatus, Progress
 from modelwright.plan import training
 from modelwright.plan.actions import Delete, Plan
 from modelwright.plan.attempts import attempt_of, finished
@@ -55,6 +56,39 @@ def test_a_budget_that_is_raised_in_time_lets_a_job_go_on() -> None:
     sim.world.edit(sim.key, failurePolicy={"budgets": {"outOfMemory": 9}})
     sim.world.settle()
     assert sim.ready == ("False", "RestartsExhausted"), "the end is final"
+
+
+TREES = {
+    **RECIPE,
+    "workers": {"replicas": 1},
+    "recipe": {"tabular": {"task": "Classification", "target": "y", "algorithm": "LightGBM"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "saved", "goes_on"),
+    [
+        (RECIPE, True, True),
+        (COMMAND, True, True),
+        (RECIPE, False, False),
+        (COMMAND, False, False),
+        (TREES, True, False),
+    ],
+)
+@pytest.mark.parametrize("policy", [{"maxRestarts": 0}, {"budgets": {"applicationError": 0}}])
+def test_a_warm_start_is_advised_only_where_it_would_be_possible(
+    spec: dict[str, Any], saved: bool, goes_on: bool, policy: dict[str, Any]
+) -> None:
+    sim = running({**spec, "failurePolicy": policy})
+    if saved:
+        uri = "s3://models/team/runs/team/uid/checkpoints/3/"
+        report(sim, checkpoint=CheckpointStatus(step=3, uri=uri, time=stamp(sim.world.now)))
+    sim.trainer.fail("exit")
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert "; raise spec.failurePolicy." in message(sim)
+    assert ("resume.from.trainingJob" in message(sim)) is goes_on
+    assert message(sim).endswith(" in a new TrainingJob") is not goes_on
 
 
 def test_a_budget_that_is_lowered_below_what_is_spent_ends_no_gang_that_runs() -> None:
@@ -294,8 +328,7 @@ def vanished(sim: Simulation, number: int = 1) -> None:
     """Let an attempt fail, and its pods be gone before anybody looks."""
     for pod in sim.world.cluster.of_kind("Pod"):
         finish(sim.world.cluster, pod, 143)
-    for controller in sim.world.controllers:
-        controller.step()
+    sim.world.act_unseen()
     for pod in sim.world.cluster.of_kind("Pod"):
         sim.world.cluster.remove(key_of(pod))
     (job,) = (job for job in sim.world.cluster.of_kind("Job") if attempt_of(job) == number)
