@@ -13,6 +13,11 @@ def saved(job: Object) -> bool:
     return reason(job) == "Training" and job["status"].get("checkpoint", {}).get("step", 0) > 0
 
 
+def has_started_again(job: Object) -> bool:
+    """Tell whether processes of an attempt have started again in their pods."""
+    return any(attempt.get("processRestarts") for attempt in job["status"]["attempts"])
+
+
 def ended(job: Object) -> bool:
     """Tell whether it has succeeded or failed."""
     return condition(job, "Succeeded").get("status") in ("True", "False")

@@ -1,5 +1,6 @@
 """Attempts as RayJobs: KubeRay keeps pods alive one by one, and a gang lives and dies together all the same."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -10,10 +11,11 @@ from e2e.scenarios import specs
 from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
-from e2e.scenarios.stages import saved
+from e2e.scenarios.stages import has_started_again, saved
 from e2e.scenarios.waiting import eventually
+from e2e.scenarios.workers import signal_worker
 from e2e.support.models import Models
-from e2e.support.resources import Object, is_ready
+from e2e.support.resources import Object, is_ready, reason
 
 # It is installed into our own cluster, and taken away again.
 pytestmark = [pytest.mark.local_only, pytest.mark.long]
@@ -38,6 +40,12 @@ def _pod(space: Space, job: Object, role: str) -> str:
     return str(pod["metadata"]["name"])
 
 
+def _has_gone_on(job: Object) -> bool:
+    """Tell whether its attempt has resumed, and saved again."""
+    (*_, attempt) = job["status"]["attempts"]
+    return saved(job) and attempt.get("resumedFromStep", math.inf) < job["status"]["checkpoint"]["step"]
+
+
 def _ends(space: Space) -> list[tuple[str, str | None]]:
     """Return how KubeRay says that its RayJobs ended, in the order of their attempts."""
     jobs = sorted(space.list("rayjobs"), key=lambda job: str(job["metadata"]["name"]))
@@ -60,3 +68,30 @@ def test_kuberay_runs_a_gang_which_goes_on_from_a_checkpoint_when_a_worker_is_ki
     # The RayJobs stay as a record of the attempts, as Jobs do.
     assert _ends(space) == [("Failed", "DeadlineExceeded"), ("Complete", None)]
     eventually(lambda: not (space.list("rayclusters") + space.pods(done)), "a Ray cluster is left")
+
+
+def test_a_suspension_keeps_the_attempt_of_which_a_killed_process_is_no_end_and_a_lost_head_is(
+    space: Space, data: Data, models: Models, pace: Pace
+) -> None:
+    name = "paused-by-kuberay"
+    job = specs.network(name, data.winter, name, replicas=2, steps=pace.steps(3 * _SECONDS))
+    space.apply(specs.changed(job, framework="Ray", ray={"kuberay": True}))
+    space.journal.wait(_JOBS, name, saved, timeout=300)
+    space.patch("trainingjob", name, {"spec": {"suspend": True}})
+    paused = space.journal.wait(_JOBS, name, lambda job: reason(job) == "Suspended", timeout=120)
+    eventually(lambda: not (space.list("rayclusters") + space.pods(paused)), "a suspended Ray cluster is still there")
+    kept = paused["status"]["checkpoint"]["step"]
+
+    space.patch("trainingjob", name, {"spec": {"suspend": False}})
+    again = space.journal.wait(_JOBS, name, _has_gone_on, timeout=300)
+    (attempt,) = again["status"]["attempts"]
+    assert attempt["resumedFromStep"] >= kept
+    signal_worker(space, _pod(space, again, "worker"), "SIGKILL")
+    again = space.journal.wait(_JOBS, name, has_started_again, timeout=120)
+    space.delete("pod", _pod(space, again, "head"), "--force", "--grace-period=0")
+
+    done = space.journal.wait(_JOBS, name, is_ready, timeout=400)
+    lost, last = done["status"]["attempts"]
+    assert (lost["reason"], lost["failureClass"]) == ("PodDeleted", "Infrastructure")
+    assert last["resumedFromStep"] >= again["status"]["checkpoint"]["step"]
+    assert models.versions(name) == [1]

@@ -8,10 +8,10 @@ from e2e.scenarios import specs
 from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
-from e2e.scenarios.stages import saved, under_way
+from e2e.scenarios.stages import has_started_again, saved, under_way
 from e2e.scenarios.workers import signal_worker
 from e2e.support.models import Models
-from e2e.support.resources import Object, is_ready
+from e2e.support.resources import is_ready
 
 pytestmark = pytest.mark.long
 
@@ -42,10 +42,6 @@ TorchTrainer(learn, scaling_config=scaling, run_config=RunConfig(storage_path="/
 """
 
 
-def _has_started_again(job: Object) -> bool:
-    return any(attempt.get("processRestarts") for attempt in job["status"]["attempts"])
-
-
 def test_the_same_spec_trains_on_ray_where_a_killed_process_costs_nothing_and_a_killed_head_an_attempt(
     space: Space, data: Data, models: Models, pace: Pace
 ) -> None:
@@ -54,7 +50,7 @@ def test_the_same_spec_trains_on_ray_where_a_killed_process_costs_nothing_and_a_
     before = space.journal.wait(_JOBS, "on-ray", saved, timeout=300)
     head, worker = space.gang(before)
     signal_worker(space, worker, "SIGKILL")
-    before = space.journal.wait(_JOBS, "on-ray", _has_started_again, timeout=120)
+    before = space.journal.wait(_JOBS, "on-ray", has_started_again, timeout=120)
     assert space.gang(before) == [head, worker]
     space.delete("pod", head, "--force", "--grace-period=0")
 
