@@ -108,10 +108,10 @@ def goodput(result: Result) -> Section:
         for name, told in found.items()
     ]
     text = (
-        f"A fault every {result['every_seconds']:.0f} s for {result['minutes']:g} minutes. Goodput: the steps by which "
-        "each got further, as a share of those at its own speed without faults. Recovery: median seconds to the next "
-        "step, of the faults that were over before the next one came. Steps lost are those that were told: a recipe "
-        "tells them every few seconds only."
+        f"A fault every {result['every_seconds']:.0f} s for {result['minutes']:g} minutes, and a checkpoint every "
+        f"{result.get('checkpoint_seconds', 5)} s. Goodput: the steps by which each got further, as a share of those "
+        "at its own speed without faults. Recovery: median seconds to the next step, of the faults that were over "
+        "before the next one came. Steps lost are those that were told: a recipe tells them every few seconds only."
     )
     head = ["", "goodput", "ratio to plain", "`status.goodput.share`", "steps lost", *(f"{kind}, s" for kind in kinds)]
     bars = [Bar(_NAMES[name], [("goodput", told["share"])], f"{told['share']:.1%}") for name, told in found.items()]

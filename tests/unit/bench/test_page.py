@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ RESULTS: dict[str, dict[str, Any]] = {
     ),
     "scaling": scaling.result({"recipe": {1: 8.0, 2: 7.6, 4: 6.0}, "plain": {2: 7.0}}, 2),
     "goodput": goodput.result(
-        {"recipe": trial({"share": 0.7, "seconds": {"training": 42}}), "plain": trial({})}, 20.0, 60.0, 0
+        {"recipe": trial({"share": 0.7, "seconds": {"training": 42}}), "plain": trial({})},
+        Namespace(minutes=20.0, every=60.0, checkpoint_every=2, seed=0),
     ),
     "recovery_node": recovery_node.result(
         {

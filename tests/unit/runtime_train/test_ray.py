@@ -1,5 +1,6 @@
 """What the driver makes of its workers, and an actor of the agent that it starts, without a cluster."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -109,6 +110,22 @@ def test_who_has_lost_another_waits_for_what_that_one_says(monkeypatch: pytest.M
 def test_what_an_actor_stumbles_over_is_no_lost_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     error = KeyError("x")
     assert awaited(monkeypatch, [task_error(error)]) == (error, 1)
+
+
+def test_pods_that_have_no_node_yet_are_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Group:
+        tries = 0
+
+        def wait(self, seconds: float) -> bool:
+            self.tries += 1
+            return self.tries > 1000
+
+    monkeypatch.setattr(ray_main.ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}, {"Alive": True}])
+    caplog.set_level(logging.INFO)
+    ray_main.await_room(Group(), 3)
+    assert set(caplog.messages) == {"waiting for room for all workers: 2 of 3 pods are here"}
 
 
 def program(code: str, message: Path | None = None) -> Program:
@@ -225,8 +242,12 @@ def test_a_worker_sees_the_gpus_of_its_pod_and_takes_its_own() -> None:
     found = environments(places, **spec)
     assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == ["0,1"] * 4
     assert [each["MODELWRIGHT_DEVICE"] for each in found] == ["1", "0", "0", "1"]
-    cpus = [Place("a", "1"), Place("b", "2")]
-    assert environments(cpus, framework="Ray", workers={"replicas": 2}) == [{}, {}]
+
+
+def test_a_worker_that_is_to_train_on_cpus_sees_no_gpu_of_its_pod() -> None:
+    places = [Place("a", "1"), Place("b", "2")]
+    on_cpus = {"resourcesPerWorker": {"gpu": 0}}
+    assert environments(places, framework="Ray", ray=on_cpus, workers=GPU) == [{"CUDA_VISIBLE_DEVICES": "-1"}] * 2
 
 
 def test_the_agents_meet_at_the_first_worker() -> None:

@@ -28,9 +28,11 @@ from modelwright.runtime.failure import EXIT_TERMINATED, RunError, guarded, out_
 from modelwright.runtime.train import stop
 from modelwright.runtime.train.rayworker import THREADS, VISIBLE_GPUS, Place, Program, Start, Worker
 
+logger = logging.getLogger(__name__)
+
+_SAY_EVERY = 60.0
 _START_SECONDS = 600
-"""For workers to find room: pods of a gang come one after the other. And for agents, which import torch on a busy node,
-to find each other."""
+"""For agents, which import torch on a busy node, to find each other. Their pods are there by then."""
 _REST_SECONDS = 3.0
 """What one worker says of another may come first: so long does the other have to tell of itself."""
 
@@ -60,9 +62,7 @@ def train(run: Run, program: Program | None = None, port: int = RENDEZVOUS_PORT)
     """
     wanted = scaling_of(run)
     group = placement_group([wanted.resources] * wanted.workers, strategy=strategy_of(wanted))
-    if not group.wait(_START_SECONDS):
-        said = f"Ray had no room for {wanted.workers} workers within {_START_SECONDS} s"
-        raise RunError("WorkersMissing", said, retryable=True)
+    await_room(group, run.training.workers.replicas)
     workers = [_worker(group, index, wanted) for index in range(wanted.workers)]
     try:
         places: list[Place] = ray.get([worker.place.remote() for worker in workers])
@@ -70,6 +70,16 @@ def train(run: Run, program: Program | None = None, port: int = RENDEZVOUS_PORT)
         raise root([error]) from error
     started = zip(workers, starts(run, wanted, places, port), strict=True)
     _await([worker.train.remote(program or Program(), start) for worker, start in started])
+
+
+def await_room(group: PlacementGroup, pods: int) -> None:
+    """Wait until there is room for all workers, without end: a pod without a node may get one at any time.
+
+    A pod that has its node and does not start is for the operator to notice.
+    """
+    while not group.wait(_SAY_EVERY):
+        here = sum(node["Alive"] for node in ray.nodes())
+        logger.info("waiting for room for all workers: %d of %d pods are here", here, pods)
 
 
 def scaling_of(run: Run) -> Scaling:
@@ -113,6 +123,9 @@ def _environment(run: Run, wanted: Scaling, place: Place, places: Sequence[Place
     environment = {RUN_VARIABLE: run.model_dump_json(by_alias=True)}
     if asked := os.environ.get(THREADS):
         environment[THREADS] = asked
+    if not wanted.gpu:
+        # Of a pod's GPUs Ray hides none from who asks for none.
+        environment[VISIBLE_GPUS] = "-1"
     if wanted.shares_gpus:
         environment[BACKEND_VARIABLE] = "gloo"
     if place.gpus:

@@ -20,10 +20,8 @@ from modelwright.runtime.train import spare
 NEEDED = (
     "modelwright.runtime.train.main",
     "modelwright.runtime.train.loop",
-    # What these import only where it is needed, and training always does.
+    # What these import only where it is needed, and the first step always does.
     "torch.distributed",
-    "skl2onnx",
-    "skl2onnx.common.data_types",
 )
 
 
