@@ -2,15 +2,17 @@
 
 On the cluster that runs, in the namespace `bench`. In turn a process of a worker is killed and a pod deleted, of
 workers drawn by a seed, the same for all. Goodput is the number of steps by which a contender got further, as a share
-of those that it would have made at its own speed, measured just before without faults. A step that is made again
+of those that it would have made at its own speed without faults, measured before and, where it still trains, after
+them: a machine that others use may slow down by some percent meanwhile. A step that is made again
 counts once. The first step after a fault is read off the log, the others of a recipe off its status, which tells them
-up to five seconds late: some that were made again are not known. Contenders run one after the other, each for `--calm`
-seconds without faults and `--minutes` with them: with the defaults about 24 minutes each. All save as often. That a
+up to five seconds late: some that were made again are not known. Contenders run one after the other, each for
+`--minutes` with faults and twice `--calm` seconds without: with the defaults about 24 minutes each. All save as often. That a
 save takes about 0.03 s of training and a fault comes every 60 s makes 2 s the best interval: the square root of twice
 their product (J. W. Young, A first order approximation to the optimum checkpoint interval, CACM 17(9), 1974).
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +37,8 @@ class Trial:
     """What became of one contender."""
 
     course: Course
-    settled: float
-    """From here on its speed was measured, by the wall clock."""
+    calm: Sequence[tuple[float, float]]
+    """From when to when its speed was measured, by the wall clock."""
     begin: float
     """From here on there were faults."""
     end: float
@@ -58,17 +60,21 @@ def trial(place: Ground, name: str, faults: Sequence[Fault], calm: float, second
             done = hit(place.resources, fault)
             progress.say(f"{name}: {fault.kind} of worker {fault.rank}: {'lost' if done else 'was not there'}")
             hits += [done] if done else []
-        _sleep_until(begin + seconds + _TAIL_SECONDS)
-        states = watch.states("TrainingJob")
-        return Trial(contender.course(watch), settled, begin, begin + seconds, hits, contenders.goodput(states))
+        end = begin + seconds
+        _sleep_until(end + _TAIL_SECONDS)
+        book = contenders.goodput(watch.states("TrainingJob"))
+        _sleep_until(end + calm)
+        return Trial(contender.course(watch), [(settled, begin), (end, end + calm)], begin, end, hits, book)
 
 
 def summary(found: Trial, faults: int) -> dict[str, Any]:
     """Return what is told of a contender."""
-    pace = steps.speed(found.course, found.settled, found.begin)
+    paces = [steps.speed(found.course, *window) for window in found.calm]
+    pace = statistics.mean(pace for pace in paces if pace > 0) if any(paces) else 0.0
     told: dict[str, Any] = {
         "share": round(steps.useful_share(found.course, pace, found.begin, found.end), 3),
         "steps_per_second": round(pace, 2),
+        "paces": [round(each, 2) for each in paces],
         "steps": round(steps.furthest(found.course, found.end) - steps.furthest(found.course, found.begin)),
         "steps_lost": steps.lost(found.course),
         "faults": faults,
@@ -122,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--checkpoint-every", type=int, default=2, metavar="SECONDS", help="between checkpoints, of all alike (2)"
     )
-    parser.add_argument("--calm", type=float, default=60, metavar="SECONDS", help="without faults before (60)")
+    parser.add_argument(
+        "--calm", type=float, default=60, metavar="SECONDS", help="without faults before and after (60)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the workers that are hit (0)")
     options = parser.parse_args(arguments)
     seconds = options.minutes * 60

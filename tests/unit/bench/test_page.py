@@ -30,7 +30,7 @@ HITS = [Hit(Fault(0, Kind.PROCESS, 0), 20.5), Hit(Fault(60, Kind.POD, 1), 50.5)]
 
 
 def trial(book: dict[str, Any]) -> dict[str, Any]:
-    return goodput.summary(goodput.Trial(COURSE, 5.0, 20.0, 60.0, HITS, book), faults=3)
+    return goodput.summary(goodput.Trial(COURSE, [(5.0, 20.0), (60.0, 65.0)], 20.0, 60.0, HITS, book), faults=3)
 
 
 RESULTS: dict[str, dict[str, Any]] = {
