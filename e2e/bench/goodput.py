@@ -6,9 +6,11 @@ of those that it would have made at its own speed without faults, measured befor
 them: a machine that others use may slow down by some percent meanwhile. A step that is made again
 counts once. The first step after a fault is read off the log, the others of a recipe off its status, which tells them
 up to five seconds late: some that were made again are not known. Contenders run one after the other, each for
-`--minutes` with faults and twice `--calm` seconds without: with the defaults about 24 minutes each. All save as often. That a
-save takes about 0.03 s of training and a fault comes every 60 s makes 2 s the best interval: the square root of twice
-their product (J. W. Young, A first order approximation to the optimum checkpoint interval, CACM 17(9), 1974).
+`--minutes` with faults and twice `--calm` seconds without: with the defaults about 24 minutes each.
+
+All save as often. That a save takes about 0.03 s of training and a fault comes every 60 s makes 2 s the best interval:
+the square root of twice their product (J. W. Young, A first order approximation to the optimum checkpoint interval,
+CACM 17(9), 1974).
 """
 
 import argparse
