@@ -280,6 +280,7 @@ def _environment(spec: Gang) -> list[Object]:
                 "NCCL_DEBUG": "WARN",
                 # torchrun's own patience is 30 s, whatever the pod has.
                 "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": None if grace is None else str(max(1, grace - KILL_SECONDS)),
+                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1" if _needs_fresh_stores(spec) else None,
                 "AWS_ENDPOINT_URL": storage.endpoint,
                 "AWS_ENDPOINT_URL_S3": storage.endpoint,
                 "AWS_REGION": storage.region,
@@ -293,6 +294,17 @@ def _environment(spec: Gang) -> list[Object]:
     # Server-side apply takes no name twice. The user's entries win; the CRD keeps them off MODELWRIGHT_ names.
     merged = {entry["name"]: entry for entry in (*ours, *(entry.document() for entry in users))}
     return list(merged.values())
+
+
+def _needs_fresh_stores(spec: Gang) -> bool:
+    """Tell whether processes of torchrun's own agents may start again in several pods.
+
+    They would meet in the store of the agents, under the number of the restart, which torchrun counts only where a
+    process failed: in the other pods it is another one. Without that store the new rank 0 keeps one of its own.
+    """
+    restarts = spec.run.training.failure_policy.process_restarts
+    plain = spec.launcher is Launcher.TORCH and bool(spec.program.command)
+    return plain and bool(restarts) and spec.workers.replicas > 1
 
 
 def _threads(spec: Gang, container: Object) -> list[Object]:

@@ -302,6 +302,19 @@ def test_processes_start_again_in_their_pods_as_often_as_the_spec_says(
             assert f" --max-restarts={wanted} " in line
 
 
+@pytest.mark.parametrize(
+    ("replicas", "restarts", "command", "fresh"),
+    [(2, 1, True, True), (2, None, True, False), (1, 3, True, False), (2, 3, False, False)],
+)
+def test_processes_of_torchruns_own_agents_that_start_again_meet_in_a_store_of_their_own(
+    *, replicas: int, restarts: int | None, command: bool, fresh: bool
+) -> None:
+    policy = {} if restarts is None else {"processRestarts": restarts}
+    workers = {"command": ["python", "main.py"]} if command else {}
+    found = env_of(make(failurePolicy=policy, replicas=replicas, processesPerNode=2, **workers))
+    assert (found.get("TORCH_DISABLE_SHARE_RDZV_TCP_STORE") == "1") is fresh
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Any:
     """Run a container's command with programs that print how they were called."""
