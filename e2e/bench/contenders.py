@@ -44,10 +44,12 @@ done
 exec ray start --address="$1:$2" --block
 """
 _RAY_PORT = 6379
+# Ray leaves out lines that are like others, as of a process that starts again.
+_ALL_LINES = {"RAY_DEDUP_LOGS": "0"}
 _RAY_SETTINGS = {
-    # Every line once, and none of them left out.
+    **_ALL_LINES,
+    # Every line once.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_DEDUP_LOGS": "0",
     # Arrow's newest checksums are not known to every store.
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
 }
@@ -99,7 +101,7 @@ def make(name: str, setting: Setting, title: str) -> Contender:
     job = _loop(title, setting) if name == "loop" else _recipe(title, setting)
     if name == "ray":
         # Ray starts its actors again by itself, or not at all; its daemons need a core to begin with.
-        job = specs.changed(job, framework="Ray", workers=_worker("1"))
+        job = specs.changed(job, framework="Ray", workers={**_worker("1"), "env": _entries(_ALL_LINES)})
     return Contender(name, "TrainingJob", [job], _course_of_script if name == "loop" else _course_of_recipe)
 
 
