@@ -100,7 +100,7 @@ def make(name: str, setting: Setting, title: str) -> Contender:
         return Contender(name, "Job", made, _course_of_script)
     job = _loop(title, setting) if name == "loop" else _recipe(title, setting)
     if name == "ray":
-        # Ray starts its actors again by itself, or not at all; its daemons need a core to begin with.
+        # Its daemons need a core to begin with.
         job = specs.changed(job, framework="Ray", workers={**_worker("1"), "env": _entries(_ALL_LINES)})
     return Contender(name, "TrainingJob", [job], _course_of_script if name == "loop" else _course_of_recipe)
 

@@ -46,6 +46,13 @@ def _has_gone_on(job: Object) -> bool:
     return saved(job) and attempt.get("resumedFromStep", math.inf) < job["status"]["checkpoint"]["step"]
 
 
+def _require_one_deleted_pod(done: Object, before: Object) -> None:
+    """Require that a deleted pod has cost one attempt, and no step that was saved before."""
+    lost, last = done["status"]["attempts"]
+    assert (lost["reason"], lost["failureClass"]) == ("PodDeleted", "Infrastructure")
+    assert last["resumedFromStep"] >= before["status"]["checkpoint"]["step"]
+
+
 def _ends(space: Space) -> list[tuple[str, str | None]]:
     """Return how KubeRay says that its RayJobs ended, in the order of their attempts."""
     jobs = sorted(space.list("rayjobs"), key=lambda job: str(job["metadata"]["name"]))
@@ -61,9 +68,7 @@ def test_kuberay_runs_a_gang_which_goes_on_from_a_checkpoint_when_a_worker_is_ki
     space.delete("pod", _pod(space, before, "worker"), "--force", "--grace-period=0")
 
     done = space.journal.wait(_JOBS, _NAME, is_ready, timeout=400)
-    lost, last = done["status"]["attempts"]
-    assert (lost["reason"], lost["failureClass"]) == ("PodDeleted", "Infrastructure")
-    assert last["resumedFromStep"] >= before["status"]["checkpoint"]["step"]
+    _require_one_deleted_pod(done, before)
     assert models.versions(_NAME) == [1]
     # The RayJobs stay as a record of the attempts, as Jobs do.
     assert _ends(space) == [("Failed", "DeadlineExceeded"), ("Complete", None)]
@@ -91,7 +96,5 @@ def test_a_suspension_keeps_the_attempt_of_which_a_killed_process_is_no_end_and_
     space.delete("pod", _pod(space, again, "head"), "--force", "--grace-period=0")
 
     done = space.journal.wait(_JOBS, name, is_ready, timeout=400)
-    lost, last = done["status"]["attempts"]
-    assert (lost["reason"], lost["failureClass"]) == ("PodDeleted", "Infrastructure")
-    assert last["resumedFromStep"] >= again["status"]["checkpoint"]["step"]
+    _require_one_deleted_pod(done, again)
     assert models.versions(name) == [1]

@@ -21,20 +21,20 @@ from modelwright.runtime.train import torchrun
 
 _LEAVE_SECONDS = 30
 _LOOP = ("sh", "-c", 'until "$@"; do sleep 1; done', "sh")
-_MESSAGE_FILE = "TEST_TERMINATION_MESSAGE_FILE"
+MESSAGE_FILE = "TEST_TERMINATION_MESSAGE_FILE"
 _AGENT = "import sys; from e2e.support.agents import launch; launch(sys.argv[1:])"
 _PLAIN = "from e2e.support.agents import work; work()"
 
 
 def work() -> None:
     """Be a process of a recipe's gang that leaves what it has to say where the test looks for it."""
-    setattr(failure, "TERMINATION_MESSAGE_FILE", os.environ[_MESSAGE_FILE])  # noqa: B010 (imported there, not defined)
+    setattr(failure, "TERMINATION_MESSAGE_FILE", os.environ[MESSAGE_FILE])  # noqa: B010 (imported there, not defined)
     torchrun.work()
 
 
 def launch(arguments: Sequence[str], *, finds_others: bool = True) -> None:
     """Be the agent of a pod; `finds_others` as torchrun of recipes has it."""
-    setattr(failure, "TERMINATION_MESSAGE_FILE", os.environ[_MESSAGE_FILE])  # noqa: B010 (imported there, not defined)
+    setattr(failure, "TERMINATION_MESSAGE_FILE", os.environ[MESSAGE_FILE])  # noqa: B010 (imported there, not defined)
     torchrun.launch(arguments, work, finds_others=finds_others)
 
 
@@ -99,6 +99,12 @@ class LocalGang:
         return [agent.wait(max(0.1, deadline - time.monotonic())) for agent in self.agents]
 
 
+def environment(run: Run, env: Mapping[str, str], url: str) -> dict[str, str]:
+    """Return what the pods of a gang are told, beside `env`; `url` is where reports go."""
+    told = {RUN_VARIABLE: run.model_dump_json(by_alias=True), REPORT_URL_VARIABLE: url}
+    return {**os.environ, **env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **told}
+
+
 @contextmanager
 def local_gang(
     run: Run,
@@ -120,14 +126,13 @@ def local_gang(
     script.write_text(_PLAIN)
     (port,) = ports.free(1)
     with listening(gang.reports) as url:
-        shared = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        shared |= {RUN_VARIABLE: run.model_dump_json(by_alias=True), REPORT_URL_VARIABLE: url}
+        shared = environment(run, env, url)
         try:
             for index in range(pods):
                 arguments = [f"--rdzv-conf=is_host={int(index == 0)},join_timeout=120", f"--nnodes={pods}"]
                 arguments += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "--rdzv-backend=c10d"]
                 arguments += [f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1", "--rdzv-id=a"]
-                own = {**shared, _MESSAGE_FILE: str(folder / f"message-{index}")}
+                own = {**shared, MESSAGE_FILE: str(folder / f"message-{index}")}
                 log = folder / f"log-{index}"
                 if plain:
                     torchrun_itself = [*_LOOP, sys.executable, "-m", "torch.distributed.run", *arguments, str(script)]

@@ -75,9 +75,10 @@ _NAMES = f"--names={dns.PATIENCE}"
 # A raylet gives its agents 15 s to start, and dies when a busy node takes longer (ray-project/ray#65983); the second
 # time their code is in memory. Workers have 60 s, and each one that is given up leaves less of the node to the next.
 # The head's daemons outlive `ray start`; the driver takes its place as the process that decides how the pod ends.
-# A signal reaches this shell alone, and no process of Ray's that trains: it runs in a thread there. So where one says
-# that it saves when asked, it is asked by a file; only when it has left, and the driver has had the time to hear of
-# that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is waited for long.
+# A signal reaches this shell alone, and nothing that trains: that runs in a thread of Ray's, or in a program below it.
+# So where one says that it saves when asked, it is asked by a file; only when it has left, and the driver has had the
+# time to hear of that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is
+# waited for long.
 # Then there is nothing left for which Ray would have to keep the node for 30 s, as it does for requests to Ray Serve.
 LEAVING = f"""\
 export RAY_worker_register_timeout_seconds={PATIENCE}

@@ -20,8 +20,6 @@ from modelwright.api.variables import HOSTS_VARIABLE, INDEX_VARIABLE, NODE_VARIA
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = dns.PATIENCE
-"""Seconds without DNS, where nobody says how many."""
 _PAUSE, _LONG_PAUSE = 1.0, 5.0
 _LONG = 60.0
 """Seconds after which a wait is a long one."""
@@ -73,7 +71,7 @@ def wait_for(
 def main(arguments: Sequence[str]) -> int:
     """Return 0 when every name has an address, or 1 with a `Failure` left behind."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    return int(not check(float(arguments[0]) if arguments else PATIENCE))
+    return int(not check(float(arguments[0]) if arguments else dns.PATIENCE))
 
 
 def leads() -> bool:

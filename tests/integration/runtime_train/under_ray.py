@@ -12,10 +12,9 @@ from pathlib import Path
 from e2e.cluster import ports
 from e2e.support import agents, programs
 from e2e.support.agents import LocalGang
-from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, Run
+from modelwright.api.run import RUN_VARIABLE, Run
 
 _AGENT = "from tests.integration.runtime_train.under_ray import agent; agent()"
-_MESSAGE = "TEST_TERMINATION_MESSAGE_FILE"
 
 
 @contextmanager
@@ -24,10 +23,9 @@ def gang(run: Run, folder: Path, env: Mapping[str, str]) -> Iterator[LocalGang]:
     found = LocalGang(folder)
     (port,) = ports.free(1)
     with agents.listening(found.reports) as url:
-        place = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), _MESSAGE: str(folder / "said-in-a-pod")}
-        told = {RUN_VARIABLE: run.model_dump_json(by_alias=True), REPORT_URL_VARIABLE: url}
-        arguments = ["-m", __name__, str(folder / "message-0"), str(port)]
-        driver = programs.start([sys.executable, *arguments], {**os.environ, **env, **place, **told}, folder / "log-0")
+        command = [sys.executable, "-m", __name__, str(folder / "message-0"), str(port)]
+        told = {**agents.environment(run, env, url), agents.MESSAGE_FILE: str(folder / "said-in-a-pod")}
+        driver = programs.start(command, told, folder / "log-0")
         found.agents.append(driver)
         try:
             yield found
@@ -56,7 +54,7 @@ def main(message: str, port: int) -> int:
     cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address)
     run = Run.model_validate_json(os.environ[RUN_VARIABLE])
-    program = Program((sys.executable, "-c", _AGENT), os.environ[_MESSAGE])
+    program = Program((sys.executable, "-c", _AGENT), os.environ[agents.MESSAGE_FILE])
     code = guarded(lambda: ray_main.train(run, program, port), Path(message))
     ray.shutdown()
     cluster.shutdown()

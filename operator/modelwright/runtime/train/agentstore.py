@@ -14,7 +14,7 @@ def restarts() -> int:
 
 
 def kept_by_agent() -> bool:
-    """Tell whether there is such a store; Ray has none that outlives its workers."""
+    """Tell whether there is such a store; Ray Train has none, nor has a command whose processes may start again."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
 
 

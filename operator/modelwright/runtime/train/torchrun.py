@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from modelwright.api import dns
 from modelwright.runtime import preflight
 from modelwright.runtime.imports import importing
 from modelwright.runtime.train import spare
@@ -66,7 +67,7 @@ def _find_others(names: float | None, met: threading.Event, give_up: Callable[[]
 
     def find() -> None:
         if names is None:
-            preflight.absent(preflight.PATIENCE)  # what is missing then, torchrun misses too
+            preflight.absent(dns.PATIENCE)  # what is missing then, torchrun misses too
         elif not preflight.check(names, met):
             give_up()
 
