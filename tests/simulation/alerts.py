@@ -26,7 +26,8 @@ class _Post:
 
     operator: Operator
     future: asyncio.Future[None]
-    fingerprints: tuple[str, ...]
+    firing: dict[str, str]
+    """What it tells: since when an alert fires, by its fingerprint."""
     at: datetime
 
 
@@ -77,18 +78,19 @@ class Alertmanager:
 
     def _send(self, due: Iterable[str]) -> None:
         operator, policy = self.world.operator, self.world.operator.view(self.policy)
+        told = {name: self.firing[name] for name in due}
         entries = [
-            {"status": "firing", "fingerprint": name, "startsAt": self.firing[name], "labels": self._labels(name)}
-            for name in due
+            {"status": "firing", "fingerprint": name, "startsAt": since, "labels": self._labels(name)}
+            for name, since in told.items()
         ]
         found = alerts.decode({"version": alerts.PAYLOAD_VERSION, "alerts": entries})
         concerned = alerts.for_policy(found, policy) if policy is not None else ()
-        self._post = _Post(operator, operator.submit(self.policy, concerned), tuple(due), self.world.now)
+        self._post = _Post(operator, operator.submit(self.policy, concerned), told, self.world.now)
 
     def _follow(self, post: _Post) -> None:
         died = post.operator is not self.world.operator
         if not died and post.future.done():
-            for name in set(post.fingerprints) & set(self.firing):
+            for name in self._still_firing(post):
                 alert = Alert(name, self.firing[name], self._labels(name))
                 self.answered[name, alert.starts_at] = alert
             self._wait(post, REPEAT)
@@ -98,7 +100,11 @@ class Alertmanager:
 
     def _wait(self, post: _Post, time: timedelta) -> None:
         self._post = None
-        self._due |= {name: self.world.now + time for name in post.fingerprints if name in self.firing}
+        self._due |= dict.fromkeys(self._still_firing(post), self.world.now + time)
+
+    def _still_firing(self, post: _Post) -> list[str]:
+        """Return what a request told of; what has ended since and begun again is another alert."""
+        return [name for name, since in post.firing.items() if self.firing.get(name) == since]
 
     def _labels(self, fingerprint: str) -> dict[str, str]:
         return {**self.labels, "alertname": f"Alert{fingerprint}"}

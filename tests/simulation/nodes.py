@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import condition_time, finished, is_placeholder
-from modelwright.plan.podstatus import INDEX_ANNOTATION
+from modelwright.plan.podstatus import INDEX_ANNOTATION, ended_at, failed, over
 from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.times import seconds_between, stamp
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of
@@ -99,7 +99,8 @@ class JobController:
             "ownerReferences": [controller],
             "finalizers": ["batch.kubernetes.io/job-tracking"],
         }
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": {}, "status": {"phase": POD_CREATED}}
+        spec = {"restartPolicy": "Never", "containers": [{"name": "worker"}]}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": spec, "status": {"phase": POD_CREATED}}
 
     def _end(self, job: Object, pods: list[Object], target: str, final: str) -> None:
         self._condition(job, target, "True")
@@ -166,6 +167,8 @@ class Kubelets:
     """Return the status of a pod that cannot start, or None."""
     leaves_after: float = 0.0
     """Seconds that a pod takes to leave when it is asked to, if its grace period is not shorter."""
+    tells_after: float = 0.0
+    """Seconds from the end of what ran in a pod of a gang that was asked to leave until its own end is told."""
     deaf: bool = False
     """What is in pods that have not begun does not hear that it is to end, and is killed when their grace is over."""
 
@@ -197,12 +200,23 @@ class Kubelets:
         elif _alive(pod):
             meta = pod["metadata"]
             grace = float(meta["deletionGracePeriodSeconds"])
-            if seconds_between(meta["deletionTimestamp"], self.cluster.clock()) + grace >= min(
-                grace, self.leaves_after
-            ):
-                finish(self.cluster, pod, code=143)
+            waited = seconds_between(meta["deletionTimestamp"], self.cluster.clock()) + grace
+            if over(pod):
+                if seconds_between(ended_at(pod) or "", self.cluster.clock()) >= self.tells_after:
+                    finish(self.cluster, pod)
+            elif waited >= min(grace, self.leaves_after):
+                self._end_container(pod)
         elif "finalizers" not in pod["metadata"]:
             self.cluster.remove(key_of(pod))
+
+    def _end_container(self, pod: Object) -> None:
+        """End what runs in a pod, and of one of a gang tell the end of the pod itself a moment later."""
+        if pod["status"]["phase"] != "Running" or pod["spec"].get("restartPolicy") != "Never":
+            finish(self.cluster, pod, code=143)
+            return
+        ended = {"exitCode": 143, "finishedAt": stamp(self.cluster.clock())}
+        pod["status"]["containerStatuses"] = [{"name": "worker", "state": {"terminated": ended}}]
+        self.cluster.update(pod)
 
 
 def _true(kind: str, since: str) -> Object:
@@ -278,6 +292,10 @@ def finish(cluster: Cluster, pod: Object, code: int = 0, message: str = "", **st
     found = cluster.get(key_of(pod))
     if found is None or not _alive(found):
         return
+    if over(found):
+        # That was the end of its container; only the pod's is still to be told.
+        cluster.update({**found, "status": {**found["status"], "phase": "Failed" if failed(found) else "Succeeded"}})
+        return
     scheduled = [entry for entry in found["status"].get("conditions", ()) if entry["type"] == "PodScheduled"]
     found["status"] = {
         "phase": "Failed" if code else "Succeeded",
@@ -304,7 +322,7 @@ def complete_gangs(kubelets: Kubelets, owner: str) -> list[tuple[Object, list[Ob
     for job in kubelets.cluster.of_kind("Job"):
         owners = [entry["kind"] for entry in job["metadata"].get("ownerReferences", ())]
         if not finished(job) and owner in owners and not is_placeholder(job):
-            pods = [pod for pod in pods_of(kubelets.cluster, job) if pod["status"]["phase"] == "Running"]
+            pods = [pod for pod in pods_of(kubelets.cluster, job) if _runs(pod)]
             pods = [pod for pod in pods if pod["metadata"]["uid"] not in kubelets.lost]
             if len(pods) == job["spec"]["completions"]:
                 found.append((job, sorted(pods, key=index_of)))
@@ -318,3 +336,7 @@ def index_of(pod: Object) -> int:
 
 def _alive(pod: Object) -> bool:
     return pod["status"]["phase"] not in ("Failed", "Succeeded")
+
+
+def _runs(pod: Object) -> bool:
+    return bool(pod["status"]["phase"] == "Running" and not over(pod))

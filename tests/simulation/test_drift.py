@@ -52,6 +52,7 @@ def test_every_mix_of_faults_keeps_the_budget_and_ends_as_it_must(mix: list[Faul
 
 
 @FEWER
+@example([Fault(6, "conflict", 1), Fault(30, "alert a", 1), Fault(32, "alert a", 1)], 0.02)
 @given(
     faults([*CAUSES, *TIME, *chaos.WRITES, "kill", *(f"frozen {kind}" for kind in KINDS)], most=16),
     st.sampled_from(GAINS),

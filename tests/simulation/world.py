@@ -12,15 +12,15 @@ from typing import Any
 from modelwright.api.common import Storage
 from modelwright.api.schema import API_VERSION
 from modelwright.plan.actions import Object
-from modelwright.plan.attempts import attempt_of, finished, is_placeholder
+from modelwright.plan.attempts import attempt_of, condition_time, finished, is_placeholder
 from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.pods import CREDENTIALS
-from modelwright.plan.podstatus import alive
+from modelwright.plan.podstatus import over
 from modelwright.plan.settings import Settings
 from tests.simulation import kstatus
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of
 from tests.simulation.faults import CrashError, Faults
-from tests.simulation.nodes import Controller, JobController, Kubelets, NodeController
+from tests.simulation.nodes import Controller, JobController, Kubelets, NodeController, pods_of
 from tests.simulation.operator import Operator, Planner, Stage
 from tests.simulation.store import Bucket
 
@@ -186,13 +186,18 @@ class World:
 
 
 def one_live_attempt(world: World) -> None:
-    """No owner ever has two Jobs that have not ended."""
-    _only_one([job for job in world.cluster.of_kind("Job") if not finished(job)])
+    """No owner ever has two Jobs that have not ended; of one that is to fail, only pods that may run count."""
+    jobs = [job for job in world.cluster.of_kind("Job") if not finished(job)]
+    _only_one([job for job in jobs if not condition_time(job, "FailureTarget") or _may_run(world.cluster, job)])
 
 
 def one_attempt_runs(world: World) -> None:
     """No owner ever has pods of two attempts that run; holds where the operator sees all pods."""
-    _only_one([pod for pod in world.cluster.of_kind("Pod") if alive(pod)])
+    _only_one([pod for pod in world.cluster.of_kind("Pod") if not over(pod)])
+
+
+def _may_run(cluster: Cluster, job: Object) -> bool:
+    return any(not over(pod) for pod in pods_of(cluster, job))
 
 
 def _only_one(children: list[Object]) -> None:

@@ -23,6 +23,7 @@ _TOMBSTONES = 10_000
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole of what `kubectl apply` was given, once more; pod templates may be long."""
 _POD_BULK = frozenset({"hostIP", "hostIPs", "podIP", "podIPs", "qosClass", "resize", "resourceClaimStatuses"})
+_INIT_FIELDS = ("name", "restartPolicy")
 _CONTAINER_BULK = frozenset({"allocatedResources", "containerID", "imageID", "resources", "user", "volumeMounts"})
 
 
@@ -198,7 +199,7 @@ def trim(document: Object) -> Object:
     if _APPLIED in (annotations := document["metadata"].get("annotations") or {}):
         slim["metadata"]["annotations"] = {name: value for name, value in annotations.items() if name != _APPLIED}
     if document["kind"] == "Pod":
-        slim["spec"] = {"nodeName": document.get("spec", {}).get("nodeName")}
+        slim["spec"] = _trim_pod_spec(document.get("spec") or {})
         slim["status"] = _trim_pod_status(document.get("status") or {})
     elif "template" in (spec := document.get("spec") or {}) and document["kind"] in ("Job", "Deployment"):
         template = {"metadata": spec["template"].get("metadata", {})}
@@ -218,6 +219,20 @@ def _trim_ray_job(spec: Object) -> Object:
     groups = [{"replicas": group.get("replicas")} for group in cluster.get("workerGroupSpecs") or ()]
     slim = {"headGroupSpec": {"template": {"spec": slim_pod(head)}}, "workerGroupSpecs": groups}
     return {**spec, "rayClusterSpec": slim}
+
+
+def _trim_pod_spec(spec: Object) -> Object:
+    """Return of a pod's spec its node, and of one that is never started again what has to end until it is over."""
+    slim = {"nodeName": spec.get("nodeName")}
+    if spec.get("restartPolicy") != "Never":
+        return slim
+    beside = [entry for entry in spec.get("initContainers") or () if entry.get("restartPolicy")]
+    return {
+        **slim,
+        "restartPolicy": "Never",
+        "containers": [{"name": entry["name"]} for entry in spec.get("containers") or ()],
+        **({"initContainers": [{name: entry[name] for name in _INIT_FIELDS} for entry in beside]} if beside else {}),
+    }
 
 
 def _trim_pod_status(status: Object) -> Object:

@@ -1,13 +1,13 @@
 """Which attempt of a gang is the newest, how its Job stands, and how long gangs ran. For training and tuning."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from modelwright.api.failurepolicy import FailureRule
-from modelwright.plan import raystatus
+from modelwright.plan import podstatus, raystatus
 from modelwright.plan.actions import Delete, Object, Ref
 from modelwright.plan.gang import job_name, ray_job_name
 from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, PLACEHOLDER_LABEL, Observed
@@ -108,7 +108,7 @@ def look(
     leave for that; `now` is for RayJobs.
     """
     owner = observed.object
-    jobs, pods = jobs_of(observed), tuple(pod for pod in observed.child("Pod") if not is_placeholder(pod))
+    jobs, pods = jobs_of(observed), gang_pods(observed)
     number = max(recorded or 0, *jobs, 0)
     view = View(number, jobs, pods, rules)
     if number and (number not in jobs or _is_dubious(view, now)):
@@ -123,10 +123,43 @@ def look(
     return view
 
 
+def gang_pods(observed: Observed) -> tuple[Object, ...]:
+    """Return the pods of all attempts."""
+    return tuple(pod for pod in observed.child("Pod") if not is_placeholder(pod))
+
+
 def jobs_of(observed: Observed) -> dict[int, Object]:
     """Return the Jobs of all attempts, RayJobs as if they were some."""
     found = (*observed.child("Job"), *observed.child(RAY_JOB))
-    return {attempt_of(job): raystatus.as_job(job) for job in found if not is_placeholder(job)}
+    jobs = {attempt_of(job): raystatus.as_job(job) for job in found if not is_placeholder(job)}
+    pods: dict[int, list[Object]] = {}
+    for pod in gang_pods(observed):
+        pods.setdefault(attempt_of(pod), []).append(pod)
+    return {number: _as_failed(job, pods.get(number, [])) for number, job in jobs.items()}
+
+
+def _as_failed(job: Object, pods: Collection[Object]) -> Object:
+    """Return a Job that only waits until it is said that it failed as one that has; others as they are.
+
+    Its controller looks once a second, and looks at the pods again once it has decided that the Job fails. By then no
+    process may run any more, and the next attempt could start. With no restarts within a Job, a worker has one pod, and
+    when all of those are over, nothing is left that could run. Not so where pods were made more than once, after a
+    suspension, nor where a queue counts who has ended.
+    """
+    failing = condition_time(job, "FailureTarget")
+    if not failing or state_of(job) is not JobState.LIVE or raystatus.is_ray_job(job) or _was_held(job):
+        return job
+    ended = {podstatus.index(pod) for pod in pods if podstatus.over(pod)}
+    everyone = {str(number) for number in range(int(job["spec"]["completions"]))}
+    if ended != everyone or not all(podstatus.over(pod) for pod in pods) or job["status"].get("active"):
+        return job
+    at = max([failing, *filter(None, map(podstatus.ended_at, pods))])
+    told = {"type": "Failed", "status": "True", "lastTransitionTime": at}
+    return {**job, "status": {**job["status"], "conditions": [*job["status"]["conditions"], told]}}
+
+
+def _was_held(job: Object) -> bool:
+    return any(condition["type"] == "Suspended" for condition in job["status"]["conditions"])
 
 
 def _is_dubious(view: View, now: datetime | None) -> bool:

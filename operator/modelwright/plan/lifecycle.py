@@ -24,7 +24,7 @@ from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.departures import forced, hastened, is_let_go, overdue, strays, unbegun
 from modelwright.plan.exclusion import cornered
 from modelwright.plan.failures import RESIZED, Cause, Loss, classify
-from modelwright.plan.podstatus import alive, failed
+from modelwright.plan.podstatus import alive, failed, over
 from modelwright.plan.queueing import Queue
 from modelwright.plan.raystatus import Lost
 from modelwright.plan.startup import timeout
@@ -348,7 +348,7 @@ def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: d
 def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hold | None:
     """Return a pause as long as anything of an earlier gang may still run."""
     unfinished = any(not finished(job) for job in view.jobs.values())
-    if not unfinished and not any(alive(pod) for pod in view.pods):
+    if not unfinished and all(over(pod) for pod in view.pods):
         return None
     left, wake = overdue(view, now)
     return Hold(verdict, (*leftovers(view), *strays(view), *forced(left), *unbegun(view)), wake)

@@ -15,12 +15,28 @@ DISRUPTED = "DisruptionTarget"
 
 def failed(pod: Object) -> bool:
     """Tell whether a pod has ended badly."""
-    return bool(status(pod).get("phase") == "Failed")
+    badly = _has_run(pod) and any(_end(container).get("exitCode") for container in containers(pod))
+    return bool(status(pod).get("phase") == "Failed" or badly)
 
 
 def alive(pod: Object) -> bool:
-    """Tell whether a process of the pod may still run."""
+    """Tell whether Kubernetes waits for the end of a pod."""
     return status(pod).get("phase") not in ("Failed", "Succeeded")
+
+
+def over(pod: Object) -> bool:
+    """Tell whether no process of a pod runs any more, nor will; a node tells the pod's end up to two seconds later."""
+    return not alive(pod) or _has_run(pod)
+
+
+def _has_run(pod: Object) -> bool:
+    """Tell whether all containers of a pod are known to have ended, side-cars among them, and for good."""
+    spec = pod.get("spec") or {}
+    if spec.get("restartPolicy") != "Never":
+        return False
+    beside = {entry["name"] for entry in spec.get("initContainers") or () if entry.get("restartPolicy") == "Always"}
+    ended = {entry["name"] for entry in (*containers(pod), *init_containers(pod)) if _end(entry)}
+    return {entry["name"] for entry in spec["containers"]} | beside <= ended
 
 
 def running(pod: Object) -> bool:
@@ -44,6 +60,12 @@ def terminated(pod: Object) -> Object:
     if (broken := broken_init(pod)) is not None:
         ended = [_end(broken)]
     return next((entry for entry in ended if entry.get("exitCode") != 0), ended[0] if ended else {})
+
+
+def ended_at(pod: Object) -> str | None:
+    """Return when the last container of a pod ended, side-cars aside; None where none has."""
+    times = [str(time) for container in containers(pod) if (time := _end(container).get("finishedAt"))]
+    return max(times, default=None)
 
 
 def broken_init(pod: Object) -> Object | None:

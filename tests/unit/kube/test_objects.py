@@ -161,6 +161,15 @@ def test_of_a_pod_the_status_and_the_node_are_kept_and_nobody_keeps_managed_fiel
     assert "managedFields" not in slim["metadata"]
 
 
+def test_of_a_pod_that_is_not_started_again_it_is_kept_what_has_to_end() -> None:
+    fetch, proxy = {"name": "fetch", "image": "a"}, {"name": "proxy", "image": "b", "restartPolicy": "Always"}
+    spec = {"nodeName": "n", "restartPolicy": "Never", "containers": [{"name": "worker", "image": "c"}]}
+    kept = {"nodeName": "n", "restartPolicy": "Never", "containers": [{"name": "worker"}]}
+    assert trim(child("Pod", "p", "o", spec=spec))["spec"] == kept
+    beside = {"initContainers": [{"name": "proxy", "restartPolicy": "Always"}]}
+    assert trim(child("Pod", "p", "o", spec={**spec, "initContainers": [fetch, proxy]}))["spec"] == {**kept, **beside}
+
+
 def test_the_census_counts_our_kinds_by_reason() -> None:
     objects = Objects()
     ready = {"status": {"conditions": [{"type": "Stalled", "reason": "X"}, {"type": "Ready", "reason": "Training"}]}}
