@@ -14,8 +14,6 @@ from modelwright.runtime.train import torchrun
 
 _NEEDED = (
     *torchrun.NEEDED,
-    "skl2onnx",
-    "skl2onnx.common.data_types",
     "modelwright.runtime.train.agent",
     "e2e.support.agents",
     "modelwright.kube.__main__",

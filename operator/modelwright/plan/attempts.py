@@ -142,20 +142,32 @@ def _as_failed(job: Object, pods: Collection[Object]) -> Object:
     """Return a Job that only waits until it is said that it failed as one that has; others as they are.
 
     Its controller looks once a second, and looks at the pods again once it has decided that the Job fails. By then no
-    process may run any more, and the next attempt could start. With no restarts within a Job, a worker has one pod, and
-    when all of those are over, nothing is left that could run. Not so where pods were made more than once, after a
+    process may run any more, and the next attempt could start. Not so where pods were made more than once, after a
     suspension, nor where a queue counts who has ended.
     """
     failing = condition_time(job, "FailureTarget")
     if not failing or state_of(job) is not JobState.LIVE or raystatus.is_ray_job(job) or _was_held(job):
         return job
-    ended = {podstatus.index(pod) for pod in pods if podstatus.over(pod)}
-    everyone = {str(number) for number in range(int(job["spec"]["completions"]))}
-    if ended != everyone or not all(podstatus.over(pod) for pod in pods) or job["status"].get("active"):
+    if job["status"].get("active") or not all(map(podstatus.over, pods)) or not _are_all(job, pods):
         return job
     at = max([failing, *filter(None, map(podstatus.ended_at, pods))])
     told = {"type": "Failed", "status": "True", "lastTransitionTime": at}
     return {**job, "status": {**job["status"], "conditions": [*job["status"]["conditions"], told]}}
+
+
+def _are_all(job: Object, pods: Collection[Object]) -> bool:
+    """Tell whether a Job that fails has no pods but these, as far as they are not gone.
+
+    A worker has one, for nothing is restarted within a Job. Where that of some worker is missing, it is gone if pods
+    were seen that are newer than the Job as it is known: one watch tells of all of them, in the order of their changes.
+    """
+    there = {podstatus.index(pod) for pod in pods}
+    everyone = {str(number) for number in range(int(job["spec"]["completions"]))}
+    return there == everyone or max(map(_version, pods), default=0) > _version(job)
+
+
+def _version(known: Object) -> int:
+    return int(known["metadata"].get("resourceVersion") or 0)
 
 
 def _was_held(job: Object) -> bool:

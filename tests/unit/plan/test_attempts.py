@@ -91,6 +91,19 @@ def test_before_that_it_lives(made: Object, pods: tuple[Object, ...]) -> None:
     assert seen(made, *pods) == (JobState.LIVE, None)
 
 
+def at_version(known: Object, version: int) -> Object:
+    return {**known, "metadata": {**known["metadata"], "resourceVersion": str(version)}}
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [(9, JobState.LIVE), (10, JobState.LIVE), (11, JobState.FAILED), (100, JobState.FAILED)]
+)
+def test_a_pod_that_is_missing_is_gone_if_another_one_was_seen_later_than_the_job(
+    version: int, state: JobState
+) -> None:
+    assert seen(at_version(job(), 10), at_version(pod(1), version))[0] is state
+
+
 def test_a_job_that_is_deleted_is_not_waited_for_in_another_way() -> None:
     leaving = job()
     leaving["metadata"]["deletionTimestamp"] = T3

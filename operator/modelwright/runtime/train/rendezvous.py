@@ -8,7 +8,7 @@ from functools import partial
 
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
-_SHORTEST, _LONGEST = 0.2, 1.0
+_SHORTEST, _LONGEST = 0.1, 1.0
 """Seconds; the longer is torch's own."""
 _LOOKS = 50
 """That the store answers in a second."""
