@@ -141,29 +141,32 @@ def jobs_of(observed: Observed) -> dict[int, Object]:
 def _as_failed(job: Object, pods: Collection[Object]) -> Object:
     """Return a Job that only waits until it is said that it failed as one that has; others as they are.
 
-    Its controller looks once a second, and looks at the pods again once it has decided that the Job fails. By then no
-    process may run any more, and the next attempt could start. Not so where pods were made more than once, after a
-    suspension, nor where a queue counts who has ended.
+    Its controller looks once a second, and looks at the pods again once it has decided that the Job fails, of which
+    nodes tell the ends late as well. By then no process may run any more, and the next attempt could start. Not so
+    where pods were made more than once, after a suspension, nor where a queue counts who has ended.
     """
-    failing = condition_time(job, "FailureTarget")
-    if not failing or state_of(job) is not JobState.LIVE or raystatus.is_ray_job(job) or _was_held(job):
+    known = state_of(job) is JobState.LIVE and not raystatus.is_ray_job(job) and not _was_held(job)
+    if not known or not pods or not all(map(podstatus.over, pods)) or not _must_fail(job, pods):
         return job
-    if job["status"].get("active") or not all(map(podstatus.over, pods)) or not _are_all(job, pods):
-        return job
-    at = max([failing, *filter(None, map(podstatus.ended_at, pods))])
-    told = {"type": "Failed", "status": "True", "lastTransitionTime": at}
-    return {**job, "status": {**job["status"], "conditions": [*job["status"]["conditions"], told]}}
+    times = filter(None, [condition_time(job, "FailureTarget"), *map(podstatus.ended_at, pods)])
+    told: Object = {"type": "Failed", "status": "True", "lastTransitionTime": max(times, default=None)}
+    status = job.get("status") or {}
+    return {**job, "status": {**status, "conditions": [*(status.get("conditions") or ()), told]}}
 
 
-def _are_all(job: Object, pods: Collection[Object]) -> bool:
-    """Tell whether a Job that fails has no pods but these, as far as they are not gone.
+def _must_fail(job: Object, pods: Collection[Object]) -> bool:
+    """Tell whether a Job fails and has no pods but these, all of which are over.
 
     A worker has one, for nothing is restarted within a Job. Where that of some worker is missing, it is gone if pods
-    were seen that are newer than the Job as it is known: one watch tells of all of them, in the order of their changes.
+    were seen that are newer than the decision: one watch tells of all of them, in the order of their changes. Where
+    nothing is decided, one that failed decides; under Ray it is the head's, for the others may fail when it is done.
     """
     there = {podstatus.index(pod) for pod in pods}
-    everyone = {str(number) for number in range(int(job["spec"]["completions"]))}
-    return there == everyone or max(map(_version, pods), default=0) > _version(job)
+    all_known = there == {str(number) for number in range(int(job["spec"]["completions"]))}
+    if condition_time(job, "FailureTarget"):
+        return not job["status"].get("active") and (all_known or max(map(_version, pods)) > _version(job))
+    decide = [pod for pod in pods if podstatus.index(pod) == "0"] if job["spec"].get("successPolicy") else pods
+    return all_known and any(map(podstatus.failed, decide))
 
 
 def _version(known: Object) -> int:
@@ -171,7 +174,8 @@ def _version(known: Object) -> int:
 
 
 def _was_held(job: Object) -> bool:
-    return any(condition["type"] == "Suspended" for condition in job["status"]["conditions"])
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(condition["type"] == "Suspended" for condition in conditions)
 
 
 def _is_dubious(view: View, now: datetime | None) -> bool:

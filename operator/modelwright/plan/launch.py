@@ -20,8 +20,8 @@ _WITHOUT_END = 10 * 365 * 86400
 """Seconds for which torchrun waits for peers to join: a pod without a node may get one at any time. One that has its
 node and does not start is for the operator to notice; one that runs and does not reach worker 0 ends by itself."""
 
-_HEARD = "1 2 3 4 5 6 7 8"
-"""Seconds, counted; Ray Train looks at its workers every two."""
+_HEARD = "0.2 0.2 0.2 0.2 0.2 1 1 1 1 1 1 1"
+"""Seconds between looks; Ray Train looks at its workers every two."""
 _HEADLESS = 5
 """Seconds that those who save have when the head is gone. Most cannot: they wait for a peer that went with it."""
 
@@ -89,17 +89,22 @@ saving() {{
   for file in "${STOP_VARIABLE}"/[0-9]*; do kill -0 "${{file##*/}}" 2>/dev/null && return 0; done
   return 1
 }}
+nap() {{
+  sleep "$1" 2>/dev/null || sleep 1
+}}
 leave() {{
   saving || {{ kill -TERM "$child"; return; }}
   : > "${STOP_VARIABLE}/{STOP_ASKED}"
   (
-    gone=0
+    looks=0 gone=0
     while saving; do
-      sleep 1
+      nap 0.2
+      looks=$((looks + 1))
+      [ $((looks % 5)) = 0 ] || continue
       if reached; then gone=0; else gone=$((gone + 1)); fi
       [ "$gone" -lt {_HEADLESS} ] || break
     done
-    for _ in {_HEARD}; do reached || break; sleep 1; done
+    for wait in {_HEARD}; do reached || break; nap "$wait"; done
     kill -TERM "$child" 2>/dev/null
   ) &
 }}

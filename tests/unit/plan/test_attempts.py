@@ -49,6 +49,12 @@ def seen(made: Object, *pods: Object) -> tuple[JobState, str | None]:
     return state_of(found), condition_time(found, "Failed")
 
 
+@pytest.mark.parametrize("policy", [{}, {"successPolicy": {"rules": []}}])
+def test_a_job_must_fail_when_all_of_its_pods_are_over_and_one_has_failed(policy: Object) -> None:
+    made = {**job(condition("Started"), active=1), "spec": {"completions": 2, **policy}}
+    assert seen(made, pod(0), pod(1, state("worker", T3, 0))) == (JobState.FAILED, T3)
+
+
 @pytest.mark.parametrize(
     ("pods", "at"),
     [
@@ -79,7 +85,17 @@ def test_a_job_that_is_to_fail_has_failed_when_nothing_of_it_can_run(pods: tuple
             id="of a container of one nobody speaks",
         ),
         pytest.param(job(active=1), (pod(0), pod(1)), id="it has pods that are not known"),
-        pytest.param(job(condition("Started")), (pod(0), pod(1)), id="it was not decided yet"),
+        pytest.param(job(condition("Started")), (pod(0),), id="it was not decided, and one may still be made"),
+        pytest.param(
+            job(condition("Started")),
+            (pod(0, state("worker", T1, 0)), pod(1, state("worker", T1, 0))),
+            id="all ended well",
+        ),
+        pytest.param(
+            {**job(condition("Started")), "spec": {"completions": 2, "successPolicy": {"rules": []}}},
+            (pod(0, state("worker", T1, 0)), pod(1)),
+            id="Ray's driver was done before a worker failed",
+        ),
         pytest.param(
             job(condition("Suspended", status="False"), condition("FailureTarget")),
             (pod(0), pod(1)),

@@ -173,7 +173,7 @@ def soon(happens: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def pod(tmp_path: Path, index: int, heard: str = "1 2", **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
+def pod(tmp_path: Path, index: int, heard: str = "0.1 0.1", **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the command of a pod whose driver, or `ray start --block`, waits to be told to go and ends with 7 then."""
     (tmp_path / "driver").write_text(STUBBORN)
     (tmp_path / "ray").write_text(STUBBORN if index else "#!/bin/sh\n")
@@ -187,7 +187,7 @@ def pod(tmp_path: Path, index: int, heard: str = "1 2", **variables: str) -> Ite
         "MODELWRIGHT_STOP": str(tmp_path / "stop"),
         **variables,
     }
-    argv = [part.replace(_HEARD, heard).replace("  sleep 1\n", "  sleep 0.1\n") for part in COMMAND]
+    argv = [part.replace(_HEARD, heard).replace("nap 0.2\n", "nap 0.05\n") for part in COMMAND]
     with subprocess.Popen(argv, env=env, cwd=tmp_path, start_new_session=True) as process:
         try:
             soon(lambda: "ready" in (tmp_path / "ran").read_text())
@@ -222,7 +222,7 @@ def test_a_pod_of_ray_stays_until_what_trains_in_it_has_saved_and_left(tmp_path:
 
 
 def test_a_pod_whose_head_is_gone_does_not_wait_for_it_to_hear(tmp_path: Path) -> None:
-    with pod(tmp_path, 1, heard=" ".join(["1"] * 60)) as process:
+    with pod(tmp_path, 1, heard="60") as process:
         mark = tmp_path / "stop" / str(os.getpid())
         mark.touch()
         (tmp_path / "gone").touch()
