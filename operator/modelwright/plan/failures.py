@@ -1,6 +1,6 @@
 """Why a gang was lost: read from its pods and its Job, classed, and said in one sentence."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -135,9 +135,24 @@ def classify(pods: Collection[Object], replicas: int = 0) -> Loss:
     missing = sorted({str(number) for number in range(replicas)} - {podstatus.index(pod) for pod in pods}, key=int)
     # With a broken connection it is not sure: what is left of a failed Job is deleted by its controller.
     if losses and not (losses[0][4].reason == TERMINATED and missing):
-        return losses[0][4]
+        deleted = _deletion(pods) if losses[0][4].reason == TERMINATED else None
+        return deleted or losses[0][4]
     whose = f"the pod of worker {', '.join(missing[:_NAMED])}" if missing else "a pod"
     return Loss(Cause.POD_DELETED, f"{whose} was deleted before it ended")
+
+
+def _deletion(pods: Iterable[Object]) -> Loss | None:
+    """Return the loss of the pod by whose delete a gang began to leave; None where one had ended before any delete.
+
+    The others are deleted too, by their Job, once one has failed. Times tell no more than seconds.
+    """
+    ends = [end for pod in pods if (end := podstatus.ended_at(pod)) is not None]
+    leaving = [(_asked_at(pod), podstatus.alive(pod), podstatus.name(pod), pod) for pod in pods if _is_leaving(pod)]
+    asked, _, _, pod = min(leaving, key=lambda entry: entry[:3], default=("~", True, "", {}))
+    said = _said(pod) if pod else None
+    if said is None or said.reason != TERMINATED or asked > min(ends):
+        return None
+    return replace(_seen(pod, Cause.POD_DELETED, f"was deleted before it ended. {said.message}"), step=said.step)
 
 
 def likelier(first: Loss, second: Loss) -> Loss:
@@ -267,9 +282,12 @@ def _is_leaving(pod: Object) -> bool:
 
 def _gone_at(pod: Object) -> str:
     """Return when a pod ended, or was asked to: its peers miss it from then on."""
-    meta = pod["metadata"]
     ended = str(podstatus.terminated(pod).get("finishedAt") or "~")
-    if not _is_leaving(pod):
-        return ended
-    asked = parse(meta["deletionTimestamp"]) - timedelta(seconds=int(meta.get("deletionGracePeriodSeconds") or 0))
-    return min(ended, stamp(asked))
+    return min(ended, _asked_at(pod)) if _is_leaving(pod) else ended
+
+
+def _asked_at(pod: Object) -> str:
+    """Return when a pod was deleted."""
+    meta = pod["metadata"]
+    grace = timedelta(seconds=int(meta.get("deletionGracePeriodSeconds") or 0))
+    return stamp(parse(meta["deletionTimestamp"]) - grace)

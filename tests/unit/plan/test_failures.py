@@ -130,6 +130,28 @@ def test_a_program_that_was_told_to_leave_with_its_pod_has_made_no_error() -> No
     assert loss.message == "pod a-1-1 (worker 1) was deleted before it ended"
 
 
+STOPPED = said("Terminated", retryable=True)
+
+
+def test_of_a_gang_that_was_told_to_leave_the_pod_that_was_deleted_is_the_root() -> None:
+    first = deleted(1, "2026-11-23T10:00:04Z", "2026-11-23T10:00:05Z", **STOPPED)
+    alone = pod(0, at="2026-11-23T10:00:05Z", ended=STOPPED)
+    # By its Job, when the first had ended; that may be within the same second.
+    later = [deleted(0, f"2026-11-23T10:00:0{second}Z", "2026-11-23T10:00:05Z", **STOPPED) for second in (5, 6)]
+    for peer in (alone, *later):
+        for pods in ([first, peer], [peer, first]):
+            loss = classify(pods, 2)
+            assert (loss.reason, loss.failure_class) == (Cause.POD_DELETED, FailureClass.INFRASTRUCTURE)
+            assert loss.message == "pod a-1-1 (worker 1) was deleted before it ended. because"
+
+
+def test_a_pod_that_was_told_to_leave_by_somebody_else_was_not_deleted() -> None:
+    signalled = pod(1, at="2026-11-23T10:00:04Z", ended=STOPPED)
+    by_its_job = deleted(0, "2026-11-23T10:00:05Z", "2026-11-23T10:00:06Z", **STOPPED)
+    loss = classify([by_its_job, signalled], 2)
+    assert (loss.reason, loss.message) == ("Terminated", "pod a-1-1 (worker 1): because")
+
+
 @pytest.mark.parametrize("asked", ["2026-11-23T10:00:00Z", "2026-11-23T10:00:01Z"])
 def test_pods_that_are_deleted_because_another_one_broke_are_not_the_root(asked: str) -> None:
     broken = pod(1, at="2026-11-23T10:00:00Z", ended={"exitCode": 1})
