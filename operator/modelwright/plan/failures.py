@@ -150,7 +150,7 @@ def _deletion(pods: Iterable[Object]) -> Loss | None:
     leaving = [(_asked_at(pod), podstatus.alive(pod), podstatus.name(pod), pod) for pod in pods if _is_leaving(pod)]
     asked, _, _, pod = min(leaving, key=lambda entry: entry[:3], default=("~", True, "", {}))
     said = _said(pod) if pod else None
-    if said is None or said.reason != TERMINATED or asked > min(ends):
+    if said is None or said.reason != TERMINATED or asked > min(ends, default=""):
         return None
     return replace(_seen(pod, Cause.POD_DELETED, f"was deleted before it ended. {said.message}"), step=said.step)
 

@@ -10,7 +10,6 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST, TERMINATED, Failure
-from modelwright.registry.errors import StoreError
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import DataError, RunError, explain, guarded, write_failure
 from modelwright.runtime.train import ray_main, rayworker
@@ -20,13 +19,7 @@ from tests.unit.runtime_train.runs import run_of
 
 LOST = RunError(PEER_LOST, "gone", retryable=True)
 BAD = DataError("ColumnNotFound", "no column x")
-DOWN = StoreError("down", retryable=True)
-
-
-class Wrapped(Exception):  # noqa: N818 (it stands for what Ray makes of a worker's error)
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.base = cause
+DOWN = RunError("StorageUnavailable", "down", retryable=True)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +29,7 @@ class Wrapped(Exception):  # noqa: N818 (it stands for what Ray makes of a worke
         ([LOST, BAD], BAD),
         ([LOST, DOWN], DOWN),
         ([RayActorError(), DOWN], DOWN),
-        ([Wrapped(LOST), Wrapped(Wrapped(BAD))], BAD),
+        ([LOST, DOWN, BAD], BAD),
         ([LOST], LOST),
     ],
 )
@@ -60,7 +53,7 @@ def test_a_worker_without_memory_is_told_before_those_that_it_took_along() -> No
         pass
 
     full = OutOfMemoryError("CUDA out of memory")
-    assert root([RayActorError(), Wrapped(full)]) is full
+    assert root([RayActorError(), full]) is full
     assert root([LOST, full]) is full
 
 

@@ -29,7 +29,7 @@ class Scaling:
 
     means: Floats
     deviations: Floats
-    """1 for a column that has only one value."""
+    """1 for a column without a spread."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,15 @@ class Preprocessor:
 def fit(features: Any, columns: tuple[InputColumn, ...], *, scale: bool) -> Preprocessor:
     """Learn medians, scales and categories from the training rows, a pandas DataFrame with the columns' names."""
     numeric, textual = _parts(columns)
-    medians = np.array([_median(features[column.name].to_numpy()) for column in numeric], dtype=np.float32)
+    # One after the other: in double precision, all of them at once may be more than there is memory for.
+    numbers = [_values(features, column) for column in numeric]
+    medians = np.array([_median(values) for values in numbers], dtype=np.float32)
+    scaling = None
+    if numeric and scale:
+        found = [_standard(_imputed(values, median)) for values, median in zip(numbers, medians, strict=True)]
+        means, deviations = np.array(found, dtype=np.float32).T
+        scaling = Scaling(means, deviations)
     categories = tuple(tuple(frequent(features[column.name])) for column in textual)
-    scaling = _scaling(_imputed(_stacked(features, numeric), medians)) if numeric and scale else None
     return Preprocessor(columns, medians, scaling, categories)
 
 
@@ -123,12 +129,11 @@ def _imputed(values: Floats, medians: Floats) -> Floats:
     return np.where(np.isnan(values), medians, values)
 
 
-def _scaling(values: Floats) -> Scaling:
-    means = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    deviations = values.std(axis=0, dtype=np.float64).astype(np.float32)
+def _standard(values: Floats) -> tuple[float, float]:
+    """Return the mean and the standard deviation of a column, 1 for one that float32 cannot tell from none."""
     # The mean of equal values may differ from them by what was rounded, and that is no spread.
-    same = (values.min(axis=0) == values.max(axis=0)) | (deviations == 0)
-    return Scaling(means, np.where(same, np.float32(1), deviations))
+    deviation = 0.0 if values.min() == values.max() else float(np.float32(values.std(dtype=np.float64)))
+    return float(values.mean(dtype=np.float64)), deviation or 1.0
 
 
 def _one_hot(column: Any, categories: tuple[str, ...]) -> Floats:
@@ -147,7 +152,11 @@ def _one_hot_nodes(name: str, categories: tuple[str, ...]) -> Iterator[onnx.Node
 
 
 def _stacked(features: Any, columns: list[InputColumn]) -> Floats:
-    return np.stack([features[column.name].to_numpy(dtype=np.float32) for column in columns], axis=1)
+    return np.stack([_values(features, column) for column in columns], axis=1)
+
+
+def _values(features: Any, column: InputColumn) -> Floats:
+    return np.asarray(features[column.name].to_numpy(), dtype=np.float32)
 
 
 def _parts(columns: tuple[InputColumn, ...]) -> tuple[list[InputColumn], list[InputColumn]]:

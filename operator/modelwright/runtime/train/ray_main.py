@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -23,7 +23,6 @@ from modelwright.api.processes import RENDEZVOUS_PORT, gpus
 from modelwright.api.ray import Pods, Scaling, scaling
 from modelwright.api.run import PEER_LOST, RUN_VARIABLE, Run
 from modelwright.api.variables import BACKEND_VARIABLE, DEVICE_VARIABLE, GPUS_VARIABLE
-from modelwright.registry.errors import StoreError
 from modelwright.runtime.failure import EXIT_TERMINATED, RunError, guarded, out_of_memory
 from modelwright.runtime.train import stop
 from modelwright.runtime.train.rayworker import THREADS, VISIBLE_GPUS, Place, Program, Start, Worker
@@ -44,7 +43,7 @@ def main() -> None:
 
 
 def drive(run: Run) -> None:
-    """Run the workers of a job on the Ray cluster of this gang and wait for them. Raises `RunError` or `StoreError`."""
+    """Run the workers of a job on the Ray cluster of this gang and wait for them. Raises `RunError`."""
     ray.init(address="auto", log_to_driver=True)
     if run.training.ray is not None and run.training.ray.kuberay:
         # Under a Ray job the driver is asked to stop itself; else the shell around it waits until nobody saves.
@@ -67,7 +66,7 @@ def train(run: Run, program: Program | None = None, port: int = RENDEZVOUS_PORT)
     try:
         places: list[Place] = ray.get([worker.place.remote() for worker in workers])
     except RayError as error:
-        raise root([error]) from error
+        raise root([_original(error)]) from error
     started = zip(workers, starts(run, wanted, places, port), strict=True)
     _await([worker.train.remote(program or Program(), start) for worker, start in started])
 
@@ -150,10 +149,8 @@ def _await(results: Sequence[Any]) -> None:
         for result in done:
             try:
                 ray.get(result)
-            except RayTaskError as error:
-                failures.append(error.cause)
             except RayError as error:
-                failures.append(error)
+                failures.append(_original(error))
         if failures and (not done or not _is_consequence(root(failures))):
             break
     if failures:
@@ -165,36 +162,23 @@ def _is_consequence(error: Exception) -> bool:
     return isinstance(error, RunError) and error.reason == PEER_LOST
 
 
-def root(failures: Iterable[Exception]) -> Exception:
+def root(failures: Sequence[Exception]) -> Exception:
     """Return what a worker failed of itself, before what the others failed of because of it."""
-    failures = list(failures)
-    known = [cause for failure in failures for cause in _causes(failure)]
-    ours: list[RunError | StoreError] = [cause for cause in known if isinstance(cause, RunError | StoreError)]
-    ours.sort(key=lambda cause: (cause.retryable, isinstance(cause, RunError) and cause.reason == PEER_LOST))
-    full = [cause for cause in known if isinstance(cause, Exception) and out_of_memory(cause)]
-    found = [*(cause for cause in ours if not cause.retryable), *full, *ours]
+    ours = [failure for failure in failures if isinstance(failure, RunError)]
+    ours.sort(key=lambda failure: (failure.retryable, failure.reason == PEER_LOST))
+    full = [failure for failure in failures if out_of_memory(failure)]
+    found = [*(failure for failure in ours if not failure.retryable), *full, *ours]
     if found:
         return found[0]
-    if any(isinstance(cause, RayError) for cause in known):
+    if any(isinstance(failure, RayError) for failure in failures):
         return RunError(PEER_LOST, "A Ray worker or its node was lost", retryable=True)
     return failures[0]
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that it was made from: Ray wraps what workers raise."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        current = waiting.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        waiting += [current.__cause__, current.__context__, *_wrapped(current)]
-
-
-def _wrapped(error: BaseException) -> Iterable[BaseException]:
-    return [value for value in vars(error).values() if isinstance(value, BaseException)]
+def _original(error: RayError) -> Exception:
+    """Return what an actor raised, or that it is lost."""
+    cause: Exception = error.cause if isinstance(error, RayTaskError) else error
+    return cause
 
 
 def _on_stop(number: int, frame: FrameType | None) -> None:
