@@ -128,6 +128,8 @@ def decide(
         return _suspended(view, now) if rules.suspend and rules.queue else Start(1)
     match view.state:
         case JobState.FAILED:
+            if told is not None and recorded is None and (said := _first_said(view, rules, told)) is not None:
+                return said
             return _after_failure(view, rules, now, recorded, told or loss_of(view))
         case JobState.ABSENT if rules.suspend:
             return _suspended(view, now)
@@ -312,6 +314,12 @@ def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | Non
         # One that comes at once may come again and again, as on a node that is being shut down.
         wait = 0.0
     return _retry(view, rules, loss, now, not_before=ended + timedelta(seconds=wait))
+
+
+def _first_said(view: View, rules: Rules, loss: Loss) -> Hold | None:
+    """Return a look at which a loss is only told, for those who follow the job; None where it is told with its end."""
+    ends = not loss.retryable or exhausted(rules.budget, loss, view.number) is not None
+    return None if ends or rules.suspend else Hold(_restarting(view, loss), wake_after=0.0)
 
 
 def _may_be_seen(view: View, ended: datetime) -> bool:

@@ -8,6 +8,7 @@ from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, condition_time, jobs_of, state_of
 from modelwright.plan.observed import ATTEMPT_LABEL, Observed
 from modelwright.plan.podstatus import INDEX_ANNOTATION, alive, failed, over
+from tests.simulation.nodes import finish
 from tests.unit.plan.training_world import running
 
 T1, T2, T3 = (f"2026-11-23T10:00:0{second}Z" for second in (1, 2, 3))
@@ -146,3 +147,13 @@ def test_the_next_attempt_is_there_before_it_is_said_that_the_job_has_failed() -
     assert state_of(sim.world.cluster.of_kind("Job")[0]) is JobState.FAILED
     assert sim.status["attempts"] == attempts
     assert sim.status["failures"] == [{"failureClass": "ApplicationError", "count": 1}]
+
+
+def test_a_loss_is_told_before_the_next_attempt_follows_it_at_once() -> None:
+    sim = running({"workers": {"replicas": 2, "command": ["main"]}, "failurePolicy": {"backoffSeconds": 0}})
+    for pod in sim.world.cluster.of_kind("Pod"):
+        finish(sim.world.cluster, pod, code=1)
+    sim.until_attempt_runs(2)
+    told = [status["conditions"][0]["reason"] for status in sim.world.statuses[sim.key]]
+    assert "Restarting" in told
+    assert told.index("Restarting") < len(told) - 1 - told[::-1].index("Starting")

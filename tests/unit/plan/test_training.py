@@ -456,6 +456,11 @@ def test_an_attempt_is_not_started_on_a_status_that_is_behind() -> None:
     sim.world.faults.frozen = dict.fromkeys(("TrainingJob", "Pod", "Job"), sim.world.cluster.version)
     sim.trainer.fail("exit")
     sim.world.run(3)
+    told = old_view(sim)
+    assert (told.actions, told.wake_after) == ((), 0.0), "the loss is told first"
+    found = sim.world.cluster.get(sim.key)
+    assert found is not None
+    sim.world.cluster.update({**found, "status": told.status})
     assert any(isinstance(action, Apply) for action in old_view(sim).actions)
     assert old_view(sim, attempt=2).actions == ()
     assert old_view(sim, completionTime="2026-11-23T10:00:00Z").actions == ()
