@@ -134,9 +134,10 @@ def classify(pods: Collection[Object], replicas: int = 0) -> Loss:
     )
     missing = sorted({str(number) for number in range(replicas)} - {podstatus.index(pod) for pod in pods}, key=int)
     # With a broken connection it is not sure: what is left of a failed Job is deleted by its controller.
-    if losses and not (losses[0][4].reason == TERMINATED and missing):
-        deleted = _deletion(pods) if losses[0][4].reason == TERMINATED else None
-        return deleted or losses[0][4]
+    if losses and losses[0][4].reason != TERMINATED:
+        return losses[0][4]
+    if losses and not missing:
+        return _deletion(pods) or losses[0][4]
     whose = f"the pod of worker {', '.join(missing[:_NAMED])}" if missing else "a pod"
     return Loss(Cause.POD_DELETED, f"{whose} was deleted before it ended")
 
