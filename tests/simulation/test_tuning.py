@@ -90,8 +90,9 @@ OLD = {f"old {name} {back}": chaos.rewind(kinds, back) for name, kinds in VIEWS.
 @FEWER
 @given(faults([*sorted(SPENDING), "suspended", "poke", "kill", *OLD], most=8))
 def test_one_attempt_lives_and_one_winner_is_made_however_old_the_views_are(mix: list[Fault]) -> None:
-    # What deletes itself must neither come again nor take what is at work with it. A view that is old for longer than
-    # the winner is there, and writes the end of the sweep over all that time, would make another one.
+    # What deletes itself must neither come again nor take what is at work with it. The winner is there for longer than
+    # a view is old: a view that passes for fresh all that time, and at whose version no status can be written, would
+    # make another one. Ours is asked for by then (CONFIRM_SECONDS), and has what this process wrote.
     template = {**SWEEP["template"], "ttlSecondsAfterFinished": 60}
     sim = Simulation({**SWEEP, "template": template, "ttlSecondsAfterFinished": 0})
     sim.world.invariants.append(sim.the_winner_is_waited_for)

@@ -1,4 +1,4 @@
-"""How many processes a pod runs, and what Kubernetes calls the devices that they run on."""
+"""How many processes a pod runs, how their agents meet, and what Kubernetes calls the devices that they run on."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
@@ -26,6 +26,22 @@ ProcessesPerNode: TypeAlias = Annotated[
         }
     ),
 ]
+
+
+def agent_arguments(*, agents: int, processes: str, restarts: int, meet_at: str, gang: str) -> tuple[str, ...]:
+    """Return torchrun's arguments that are the same for every agent of a gang.
+
+    `processes`: in each, a number or `gpu`; `restarts`: of all processes, together; `meet_at`: a host and a port;
+    `gang`: its name, for agents of another one may call there as well.
+    """
+    return (
+        f"--nnodes={agents}",
+        f"--nproc-per-node={processes}",
+        f"--max-restarts={restarts}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={meet_at}",
+        f"--rdzv-id={gang}",
+    )
 
 
 def gpus(limits: Mapping[str, str | int]) -> int:

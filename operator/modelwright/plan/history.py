@@ -172,6 +172,11 @@ def loss_told(entries: Iterable[Attempt], number: int) -> Loss | None:
     return None
 
 
+def end_told(entries: Iterable[Attempt], number: int) -> str | None:
+    """Return when an attempt ended, if that has been told."""
+    return next((entry.end_time for entry in entries if entry.number == number), None)
+
+
 def _closed(
     status: TrainingJobStatus, entry: Attempt, view: View, now: datetime, *, suspended: bool
 ) -> TrainingJobStatus:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from modelwright.api import dns
 from modelwright.api.failurepolicy import PROCESS_RESTARTS
-from modelwright.api.processes import EVERY_GPU, RENDEZVOUS_PORT, gpus
+from modelwright.api.processes import EVERY_GPU, RENDEZVOUS_PORT, agent_arguments, gpus
 from modelwright.api.variables import HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
@@ -170,15 +170,9 @@ def torch_command(
     launcher, target = (("torchrun",), ("--no-python", *program.command)) if program.command else (_OURS, ())
     if restarts is None:
         restarts = 0 if program.command else PROCESS_RESTARTS
-    arguments = (
-        f"--nnodes={replicas}",
-        f"--nproc-per-node={processes}",
-        f"--max-restarts={restarts}",
-        "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={'localhost:0' if replicas == 1 else f'{job}-0.{service}:{RENDEZVOUS_PORT}'}",
-        f"--rdzv-id={run_id}",
-        *target,
-    )
+    meet_at = "localhost:0" if replicas == 1 else f"{job}-0.{service}:{RENDEZVOUS_PORT}"
+    shared = agent_arguments(agents=replicas, processes=processes, restarts=restarts, meet_at=meet_at, gang=run_id)
+    arguments = (*shared, *target)
     if replicas == 1:
         return [*launcher, *arguments]
     last = f'exec {" ".join((*_OURS, _NAMES) if preflight else _OURS)} "$@"\n'

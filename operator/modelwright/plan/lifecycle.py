@@ -111,12 +111,14 @@ def decide(
     was_suspended: bool,
     recorded: Loss | None = None,
     told: Loss | None = None,
+    ended: str | None = None,
     pulse: Pulse | None = None,
 ) -> Next:
     """Return what happens next.
 
     `was_suspended` and `recorded`, why the newest attempt ended, are what the status said before; `told` is what it
-    says now, and what the budget was charged for. `pulse` is the last sign that the newest attempt makes steps.
+    says now, and what the budget was charged for; `ended` is when it says that the attempt ended. `pulse` is the last
+    sign that the newest attempt makes steps.
     """
     if view.state is JobState.COMPLETE:
         return Completed()
@@ -130,7 +132,7 @@ def decide(
         case JobState.FAILED:
             if told is not None and recorded is None and (said := _first_said(view, rules, told)) is not None:
                 return said
-            return _after_failure(view, rules, now, recorded, told or loss_of(view))
+            return _after_failure(view, rules, now, recorded, told or loss_of(view), ended)
         case JobState.ABSENT if rules.suspend:
             return _suspended(view, now)
         case JobState.ABSENT:
@@ -296,8 +298,11 @@ def _leaving(view: View, rules: Rules, now: datetime, recorded: Loss | None, *, 
     return Hold(verdict, forced(left), wake)
 
 
-def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | None, loss: Loss) -> Next:
-    ended = parse(ended_at(view.job, now))
+def _after_failure(
+    view: View, rules: Rules, now: datetime, recorded: Loss | None, loss: Loss, told_end: str | None
+) -> Next:
+    # The Job says a little later that it failed than its pods were over, which is what was told.
+    ended = parse(told_end or ended_at(view.job, now))
     # A RayJob tells of its driver; who was lost to that, only the pods can tell.
     told = view.job is not None and raystatus.is_ray_job(view.job) and loss.reason != PEER_LOST
     seen = told or any(failed(pod) for pod in view.attempt_pods)
@@ -318,8 +323,16 @@ def _after_failure(view: View, rules: Rules, now: datetime, recorded: Loss | Non
 
 def _first_said(view: View, rules: Rules, loss: Loss) -> Hold | None:
     """Return a look at which a loss is only told, for those who follow the job; None where it is told with its end."""
-    ends = not loss.retryable or exhausted(rules.budget, loss, view.number) is not None
-    return None if ends or rules.suspend else Hold(_restarting(view, loss), wake_after=0.0)
+    ends = rules.suspend or _the_last(view, rules, loss) is not None
+    return None if ends else Hold(_restarting(view, loss), wake_after=0.0)
+
+
+def _the_last(view: View, rules: Rules, loss: Loss) -> GiveUp | None:
+    """Return the end, where no other attempt may follow this loss."""
+    if not loss.retryable:
+        return GiveUp(loss.reason, loss.message, strays(view))
+    last = None if loss.reason in RESIZED else exhausted(rules.budget, loss, view.number)
+    return None if last is None else GiveUp(*last, strays(view))
 
 
 def _may_be_seen(view: View, ended: datetime) -> bool:
@@ -339,10 +352,8 @@ def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None)
 
 
 def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: datetime) -> Next:
-    if not loss.retryable:
-        return GiveUp(loss.reason, loss.message, strays(view))
-    if loss.reason not in RESIZED and (last := exhausted(rules.budget, loss, view.number)) is not None:
-        return GiveUp(*last, strays(view))
+    if (last := _the_last(view, rules, loss)) is not None:
+        return last
     if rules.suspend:
         return _suspended(view, now)
     verdict = _restarting(view, loss)

@@ -130,6 +130,7 @@ def _next(job: _Job) -> Plan | Ask:
         was_suspended=is_suspended(job.before.conditions),
         recorded=history.loss_told(job.before.attempts, job.view.number),
         told=history.loss_told(job.status.attempts, job.view.number),
+        ended=history.end_told(job.status.attempts, job.view.number),
         pulse=_pulse(job),
     )
     if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED and job.spec.recipe is not None:

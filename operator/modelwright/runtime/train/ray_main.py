@@ -19,7 +19,7 @@ from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from modelwright.api.failurepolicy import PROCESS_RESTARTS
-from modelwright.api.processes import RENDEZVOUS_PORT, gpus
+from modelwright.api.processes import RENDEZVOUS_PORT, agent_arguments, gpus
 from modelwright.api.ray import Pods, Scaling, scaling
 from modelwright.api.run import PEER_LOST, RUN_VARIABLE, Run
 from modelwright.api.variables import BACKEND_VARIABLE, DEVICE_VARIABLE, GPUS_VARIABLE
@@ -100,14 +100,13 @@ def strategy_of(wanted: Scaling) -> str:
 def starts(run: Run, wanted: Scaling, places: Sequence[Place], port: int = RENDEZVOUS_PORT) -> list[Start]:
     """Return what each worker is started with; the first one's agent keeps the store of all."""
     restarts = run.training.failure_policy.process_restarts
-    shared = [
-        f"--nnodes={len(places)}",
-        "--nproc-per-node=1",
-        f"--max-restarts={PROCESS_RESTARTS if restarts is None else restarts}",
-        "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={places[0].address}:{port}",
-        f"--rdzv-id={run.uid}-{run.attempt}",
-    ]
+    shared = agent_arguments(
+        agents=len(places),
+        processes="1",
+        restarts=PROCESS_RESTARTS if restarts is None else restarts,
+        meet_at=f"{places[0].address}:{port}",
+        gang=f"{run.uid}-{run.attempt}",
+    )
     # Ray's share of the CPUs counts where one was asked for; where there are GPUs, threads do little.
     beside = None if wanted.gpu or wanted.cpu is not None else -(-wanted.workers // wanted.pods)
     found = []
