@@ -63,12 +63,14 @@ MODULES = (
     Module("coredns", {"coredns": "."}),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Module("kuberay", {"kuberay-operator": "github.com/ray-project/kuberay/ray-operator"}),
+    Module("kueue", {"kueue": "sigs.k8s.io/kueue/cmd/kueue"}),
 )
 _BY_PROGRAM = {program: module for module in MODULES for program in module.packages}
 
-# Helm is for the people and tests that install the chart, KubeRay for those that want it: the cluster itself comes up
-# without them.
-CLUSTER_PROGRAMS = tuple(program for program in _BY_PROGRAM if program not in ("helm", "kuberay-operator"))
+# Helm is for the people and tests that install the chart, KubeRay and Kueue for those that want them: the cluster comes
+# up without.
+_FOR_SOME = ("helm", "kuberay-operator", "kueue")
+CLUSTER_PROGRAMS = tuple(program for program in _BY_PROGRAM if program not in _FOR_SOME)
 
 
 def path(program: str) -> Path:

@@ -10,8 +10,11 @@ from functools import partial
 from typing import TypeAlias
 
 from e2e import cluster
-from e2e.cluster import binaries, images, kuberay, lifecycle, progress, second_node, standalone
+from e2e.cluster import binaries, images, lifecycle, progress, second_node, standalone
+from e2e.cluster.addons import Addon
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.kuberay import KubeRay
+from e2e.cluster.kueue import Kueue
 from e2e.cluster.paths import Layout
 
 _Command = Callable[[argparse.Namespace], int]
@@ -39,16 +42,16 @@ def _parser() -> argparse.ArgumentParser:
     down = _add(commands, "down", _down, "stop it and clean up; pulled and pushed images stay")
     down.add_argument("--purge", action="store_true", help="delete pulled and pushed images too")
     _add(commands, "status", _status, "say what runs, and where its log is")
-    _add(commands, "binaries", _binaries, "only build Kubernetes, CoreDNS, the S3 gateway, Helm and KubeRay")
+    _add(commands, "binaries", _binaries, "only build Kubernetes, CoreDNS, the S3 gateway, Helm, KubeRay and Kueue")
     image = _add(commands, "images", _images, "build, push and pull the images of this checkout")
     image.add_argument(
         "names", nargs="*", metavar="NAME", help=f"one of {', '.join(images.NAMES)}; all if none is named"
     )
     second = _add(commands, "second-node", None, "a second node beside the first, and the loss of it")
     _add_second_node(second.add_subparsers(required=True, metavar="COMMAND"))
-    ray = _add(commands, "kuberay", None, "KubeRay, for who needs it").add_subparsers(required=True, metavar="COMMAND")
-    _add(ray, "up", partial(_kuberay, kuberay.up), "build it the first time, install it, and wait until it runs")
-    _add(ray, "remove", partial(_kuberay, kuberay.remove), "remove it, with all that it was given to run")
+    for addon in (KubeRay(), Kueue()):
+        described = _add(commands, addon.tool, None, f"{addon.title}, for who needs it")
+        _add_addon(described.add_subparsers(required=True, metavar="COMMAND"), addon)
     plane = _add(commands, "control-plane", _control_plane, "run an API server without a node until interrupted")
     plane.add_argument("--controller-manager", action="store_true", help="with the built-in controllers")
     return parser
@@ -59,6 +62,12 @@ def _add_second_node(commands: _Commands) -> None:
     _add(commands, "up", partial(_second_node, second_node.up), "bring it up anew; it has the images of the first")
     _add(commands, "lose", partial(_second_node, second_node.lose), "have it vanish: no network, all processes killed")
     _add(commands, "remove", partial(_second_node, second_node.remove), "remove it, lost or not, with its pods")
+
+
+def _add_addon(commands: _Commands, addon: Addon) -> None:
+    up, remove = partial(_addon, addon, addon.up), partial(_addon, addon, addon.remove)
+    _add(commands, "up", up, "build it the first time, install it, and wait until it runs")
+    _add(commands, "remove", remove, "remove it, with all that it was given to run")
 
 
 def _add(commands: _Commands, name: str, command: _Command | None, text: str) -> argparse.ArgumentParser:
@@ -95,8 +104,8 @@ def _second_node(action: Callable[[Layout], object], _: argparse.Namespace) -> i
     return 0
 
 
-def _kuberay(action: Callable[[Layout], object], _: argparse.Namespace) -> int:
-    with kuberay.reserved():
+def _addon(addon: Addon, action: Callable[[Layout], object], _: argparse.Namespace) -> int:
+    with addon.reserved():
         action(Layout.default())
     return 0
 

@@ -1,17 +1,16 @@
 """Attempts as RayJobs: KubeRay keeps pods alive one by one, and a gang lives and dies together all the same."""
 
-import math
 from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import kuberay
+from e2e.cluster.kuberay import KubeRay
 from e2e.cluster.paths import Layout
 from e2e.scenarios import specs
 from e2e.scenarios.conftest import Data
 from e2e.scenarios.pace import Pace
 from e2e.scenarios.space import Space
-from e2e.scenarios.stages import has_started_again, saved
+from e2e.scenarios.stages import has_gone_on, has_started_again, saved
 from e2e.scenarios.waiting import eventually
 from e2e.scenarios.workers import signal_worker
 from e2e.support.models import Models
@@ -29,7 +28,7 @@ _SECONDS = 7
 @pytest.fixture(scope="module", autouse=True)
 def installed(space: Space) -> Iterator[None]:
     """KubeRay, which nobody else has meanwhile. Its kinds go while the operator still watches them."""
-    with kuberay.borrowed(Layout.default()):
+    with KubeRay().borrowed(Layout.default()):
         yield
 
 
@@ -38,12 +37,6 @@ def _pod(space: Space, job: Object, role: str) -> str:
     attempt = f"modelwright.dev/attempt={job['status']['attempt']}"
     (pod,) = space.pods(job, attempt, f"ray.io/node-type={role}")
     return str(pod["metadata"]["name"])
-
-
-def _has_gone_on(job: Object) -> bool:
-    """Tell whether its attempt has resumed, and saved again."""
-    (*_, attempt) = job["status"]["attempts"]
-    return saved(job) and attempt.get("resumedFromStep", math.inf) < job["status"]["checkpoint"]["step"]
 
 
 def _require_one_deleted_pod(done: Object, before: Object) -> None:
@@ -88,7 +81,7 @@ def test_a_suspension_keeps_the_attempt_of_which_a_killed_process_is_no_end_and_
     kept = paused["status"]["checkpoint"]["step"]
 
     space.patch("trainingjob", name, {"spec": {"suspend": False}})
-    again = space.journal.wait(_JOBS, name, _has_gone_on, timeout=300)
+    again = space.journal.wait(_JOBS, name, has_gone_on, timeout=300)
     (attempt,) = again["status"]["attempts"]
     assert attempt["resumedFromStep"] >= kept
     signal_worker(space, _pod(space, again, "worker"), "SIGKILL")

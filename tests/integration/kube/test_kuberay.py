@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster import kuberay
+from e2e.cluster.kuberay import KubeRay
 from tests.integration.kube.conftest import StartOperator, await_true, manifest, ready_reason
 from tests.integration.plane import Plane
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def install(plane: Plane) -> Iterator[Any]:
     """Return what installs KubeRay's definitions; they go with the test."""
-    path = kuberay.definitions() / "ray.io_rayjobs.yaml"
+    path = KubeRay().folder() / "ray.io_rayjobs.yaml"
 
     def do() -> None:
         # Too large for the annotation of a client-side apply.

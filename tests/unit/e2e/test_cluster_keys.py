@@ -33,7 +33,7 @@ def test_a_build_takes_modules_only_as_pinned(module, tmp_path):
 
 def test_the_cluster_comes_up_without_what_only_some_of_its_users_need():
     assert {"kubelet", "coredns", "pause"} <= set(binaries.CLUSTER_PROGRAMS)
-    assert not {"helm", "kuberay-operator"} & set(binaries.CLUSTER_PROGRAMS)
+    assert not {"helm", "kuberay-operator", "kueue"} & set(binaries.CLUSTER_PROGRAMS)
 
 
 @pytest.fixture
