@@ -18,7 +18,9 @@ _QUIET_SECONDS = 10
 
 @pytest.fixture(scope="module", autouse=True)
 def jobs(space: Space, data: Data) -> None:
-    """All of them at once."""
+    """All of them at once, in a namespace that takes no container which asks for next to nothing."""
+    least = {"limits": [{"type": "Container", "min": {"cpu": "20m"}}]}
+    space.apply({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "least"}, "spec": least})
     trees = {name: specs.trees(name, data.winter, name) for name in ("too-good", "misspelt", "locked", "fleeting")}
     somewhere = {"uri": space.installation.bucket.uri, "secretName": "my-own-keys"}
     space.apply(
@@ -30,6 +32,7 @@ def jobs(space: Space, data: Data) -> None:
         specs.changed(specs.command("unpulled", "pass", replicas=1), workers={"image": "localhost:5000/none:1"}),
         specs.changed(specs.command("huge", "pass", replicas=1), workers=_needs("512", at_most="512")),
         specs.changed(specs.command("odd", "pass", replicas=1), workers=_needs("2", at_most="1")),
+        specs.changed(specs.command("barred", "pass", replicas=2), workers=_needs("10m", at_most="1")),
     )
 
 
@@ -40,6 +43,7 @@ def jobs(space: Space, data: Data) -> None:
         ("unpulled", "ImagePullFailed", "localhost:5000/none:1"),
         ("huge", "Unschedulable", "Insufficient cpu"),
         ("odd", "ChildRejected", "must be less than or equal to cpu limit"),
+        ("barred", "ChildRejected", "refuses them: minimum cpu usage per Container is 20m, but request is 10m"),
     ],
 )
 def test_what_waits_for_somebody_says_so_and_is_left_in_peace(space: Space, name: str, why: str, said: str) -> None:

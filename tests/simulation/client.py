@@ -1,7 +1,7 @@
 """What `modelwright.kube.client.Client` is to the operator: the same calls and the same errors, on a `Cluster`."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from modelwright.kube import errors
@@ -38,6 +38,19 @@ class SimClient:
         if found is None:
             raise errors.NotFound(f"{resource.kind} {name} not found", 404)
         return found
+
+    async def list(
+        self, resource: Resource, namespace: str, selector: str = "", *, fields: str = ""
+    ) -> AsyncIterator[tuple[list[Object], str]]:
+        await _others()
+        assert resource.kind == "Event"
+        wanted = dict(part.split("=") for part in fields.split(","))
+        found = [
+            event
+            for event in self.cluster.told
+            if event["involvedObject"]["uid"] == wanted["involvedObject.uid"] and event["reason"] == wanted["reason"]
+        ]
+        yield found, str(self.cluster.version)
 
     async def kinds(self, api_version: str) -> frozenset[str]:
         await _others()

@@ -47,6 +47,8 @@ class Cluster:
     patch_admission: list[Policy] = field(default_factory=list)
     """For what a patch makes of an object."""
     status_admission: list[Policy] = field(default_factory=list)
+    told: list[Object] = field(default_factory=list)
+    """Events of controllers that are not ours."""
     _uids: int = 0
     _owned: dict[str | None, set[Key]] = field(default_factory=dict)
 
@@ -69,6 +71,14 @@ class Cluster:
     def owned(self, uid: str) -> list[Key]:
         """Return the addresses that ever carried an owner's UID, in order."""
         return sorted(self._owned.get(uid, ()))
+
+    def tell(self, about: Object, reason: str, message: str) -> None:
+        """Record what a controller says of an object, in an event."""
+        meta, now = about["metadata"], stamp(self.clock())
+        whom = {"uid": meta["uid"], "name": meta["name"]}
+        self.told.append(
+            {"metadata": {}, "involvedObject": whom, "reason": reason, "message": message, "lastTimestamp": now}
+        )
 
     def create(self, document: Object) -> Object:
         """Create an object. Raises Conflict when there is one."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from modelwright.kube import errors
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import condition_time, finished, is_placeholder
 from modelwright.plan.podstatus import INDEX_ANNOTATION, ended_at, failed, over
@@ -74,7 +75,14 @@ class JobController:
         taken = {*status.get("completedIndexes", []), *there}
         for index in range(job["spec"]["completions"]):
             if index not in taken:
-                self.cluster.create(self._pod(job, index))
+                self._make(job, self._pod(job, index))
+
+    def _make(self, job: Object, pod: Object) -> None:
+        try:
+            self.cluster.create(pod)
+        except errors.Rejected as error:
+            text = f'Error creating: pods "{pod["metadata"]["name"]}" is forbidden: {error.message}'
+            self.cluster.tell(job, "FailedCreate", text)
 
     def _pod(self, job: Object, index: int) -> Object:
         meta = job["metadata"]

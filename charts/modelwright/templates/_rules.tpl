@@ -48,7 +48,8 @@ Secrets can be neither listed nor watched.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]
+# Those of Jobs say which pods these may not make.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end -}}

@@ -48,7 +48,8 @@ class Storage(ApiModel):
     uri: S3Uri | None = None
     """Where everything of this resource is kept: `s3://bucket/prefix`."""
     endpoint: Annotated[str, Field(max_length=1024, pattern=r"^https?://[^/]+/?$")] | None = None
-    """The server, for S3 that is not Amazon's: `https://minio.example.com`."""
+    """The server, for S3 that is not Amazon's: `https://minio.example.com`. Where it is named, nothing else comes from
+    the operator's defaults: name the region and the Secret too, if it wants them."""
     region: Annotated[str, Field(max_length=63)] | None = None
     """The region of the bucket, where the store knows regions."""
     secret_name: ObjectName | None = None

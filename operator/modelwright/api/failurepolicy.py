@@ -97,8 +97,8 @@ class FailurePolicy(ApiModel):
     rules: Annotated[tuple[FailureRule, ...], Field(max_length=20)] = ()
     """What you know of failures; the first rule that fits counts."""
     backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 5
-    """Wait before the first restart; it doubles with each further one, up to five minutes. There is none after a
-    preemption of an attempt that ran longer than the wait."""
+    """Wait before the first restart; it doubles with each further one, up to five minutes, and stays as it is where it
+    is longer. There is none after a preemption of an attempt that ran longer than the wait."""
     startup_timeout_seconds: Annotated[int, Field(ge=10, le=86400)] = 1800
     """How long a pod that has its node may take to start: pull its image, mount its volumes. Waiting for a node does
     not count."""

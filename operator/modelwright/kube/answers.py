@@ -4,10 +4,11 @@ from modelwright.api.schema import API_VERSION
 from modelwright.kube import errors
 from modelwright.kube.client import Client
 from modelwright.kube.objects import Key, Objects
-from modelwright.kube.resources import JOB, RAY_JOB, SECRET, Resource, find
+from modelwright.kube.resources import EVENT, JOB, RAY_JOB, SECRET, Resource, find
 from modelwright.kube.stores import Stores
 from modelwright.plan.questions import (
     Answer,
+    FailedCreates,
     KindServed,
     ListFolders,
     Question,
@@ -19,6 +20,7 @@ from modelwright.plan.questions import (
     Unavailable,
 )
 from modelwright.registry.errors import StoreError
+from modelwright.registry.store import ObjectStore
 
 _LIVE = {resource.kind: resource for resource in (JOB, RAY_JOB)}
 
@@ -42,22 +44,23 @@ class Answers:
                 return await self._secret_exists(namespace, name)
             case KindServed(api_version, kind):
                 return await self._served(api_version, kind)
-            case ReadDocument():
-                return await self._document(question)
-            case ListFolders(store, prefix):
-                try:
-                    return await self._stores.call(store, lambda opened: opened.folders(prefix))
-                except StoreError as error:
-                    return Unavailable(error.message)
-            case ReadDocuments(store, prefix, after):
-                try:
-                    return await self._stores.call(store, lambda opened: opened.read_jsons(prefix, after))
-                except StoreError as error:
-                    return Unavailable(error.message)
+            case FailedCreates(namespace, uid):
+                return await self._failed_creates(namespace, uid)
+            case ReadDocument() | ReadDocuments() | ListFolders():
+                return await self._stored(question)
 
-    async def _document(self, question: ReadDocument) -> Answer:
+    async def _stored(self, question: ReadDocument | ReadDocuments | ListFolders) -> Answer:
+        def read(opened: ObjectStore) -> Answer:
+            match question:
+                case ReadDocument(_, key):
+                    return opened.read_json(key)
+                case ReadDocuments(_, prefix, after):
+                    return opened.read_jsons(prefix, after)
+                case ListFolders(_, prefix):
+                    return opened.folders(prefix)
+
         try:
-            return await self._stores.call(question.store, lambda opened: opened.read_json(question.key))
+            return await self._stores.call(question.store, read)
         except StoreError as error:
             return Unavailable(error.message)
 
@@ -76,6 +79,14 @@ class Answers:
         record = self._objects.record(key)
         if record is not None:
             self._objects.remove(key, record.uid, record.version)
+
+    async def _failed_creates(self, namespace: str, uid: str) -> Answer:
+        fields = f"involvedObject.uid={uid},reason=FailedCreate"
+        try:
+            pages = [page async for page, _ in self._client.list(EVENT, namespace, fields=fields)]
+        except errors.ApiError as error:
+            return Unavailable(error.message)
+        return tuple(event for page in pages for event in page)
 
     async def _served(self, api_version: str, kind: str) -> Answer:
         try:

@@ -92,11 +92,22 @@ class Client:
         return frozenset(entry["kind"] for entry in found.get("resources") or ())
 
     async def list(
-        self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False
+        self,
+        resource: Resource,
+        namespace: str | None,
+        selector: str = "",
+        *,
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> AsyncIterator[tuple[list[Object], str]]:
-        """Yield pages of objects, each with the resource version of the whole list; items do not say their kind."""
+        """Yield pages of objects, each with the resource version of the whole list; items do not say their kind.
+
+        `selector` and `fields` are a label selector and a field selector.
+        """
         headers = {"Accept": _METADATA_ONLY} if metadata_only else {}
-        query: dict[str, str | int] = {"limit": PAGE} | ({"labelSelector": selector} if selector else {})
+        query: dict[str, str | int] = {"limit": PAGE}
+        query |= {"labelSelector": selector} if selector else {}
+        query |= {"fieldSelector": fields} if fields else {}
         while True:
             page = await self._call("list", "GET", resource.path(namespace), query=query, headers=headers)
             yield page.get("items") or [], page["metadata"]["resourceVersion"]

@@ -42,7 +42,8 @@ POD = Resource("v1", "Pod", "pods", (*_SEEN, "delete"))
 SERVICE = Resource("v1", "Service", "services", ("get", *_SEEN, *_APPLIED))
 DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments", ("get", *_SEEN, *_APPLIED, "delete"))
 SECRET = Resource("v1", "Secret", "secrets", ("get", "create"))
-EVENT = Resource("v1", "Event", "events", ("create",))
+# Those of Jobs say which pods these may not make.
+EVENT = Resource("v1", "Event", "events", ("list", "create"))
 LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases", ("get", "create", "update"))
 TOKEN_REVIEW = Resource("authentication.k8s.io/v1", "TokenReview", "tokenreviews", ("create",))
 

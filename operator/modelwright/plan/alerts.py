@@ -7,6 +7,7 @@ from modelwright.plan.actions import Object
 from modelwright.plan.observed import Alert
 
 PAYLOAD_VERSION = "4"
+_NAMESPACE = "namespace"
 
 
 class PayloadError(ValueError):
@@ -32,9 +33,15 @@ def decode(payload: object) -> tuple[Alert, ...]:
 
 
 def concerns(alert: Alert, policy: Object) -> bool:
-    """Return whether an alert has every label that a DriftPolicy asks for; a policy that asks for none gets none."""
+    """Return whether an alert has every label that a DriftPolicy asks for; a policy that asks for none gets none.
+
+    What names a namespace is about that one, unless a policy of another asks for it by this label: two teams may watch
+    deployments of the same name.
+    """
     wanted = ((policy.get("spec") or {}).get("alerts") or {}).get("matchLabels") or {}
-    return bool(wanted) and all(alert.labels.get(name) == value for name, value in wanted.items())
+    home = policy["metadata"]["namespace"]
+    elsewhere = _NAMESPACE not in wanted and alert.labels.get(_NAMESPACE, home) != home
+    return bool(wanted) and not elsewhere and all(alert.labels.get(name) == value for name, value in wanted.items())
 
 
 def for_policy(alerts: Iterable[Alert], policy: Object) -> tuple[Alert, ...]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from modelwright.api.modeldeployment import FailedVersion
 from modelwright.api.run import Failure
 from modelwright.plan.actions import Object, Ref
+from modelwright.plan.conditions import Reason
 from modelwright.plan.observed import Observed
 from modelwright.plan.serving_objects import version_of
 from modelwright.plan.startup import Trouble, trouble
@@ -53,10 +54,7 @@ class Fleet:
     @property
     def overdue(self) -> bool:
         """Kubernetes has waited longer than the rollout's deadline."""
-        return self._current and any(
-            condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
-            for condition in self._status.get("conditions") or ()
-        )
+        return self._current and self._condition("Progressing").get("reason") == "ProgressDeadlineExceeded"
 
     def settled(self, replicas: int) -> bool:
         """Tell whether so many servers answer, all of them as last asked for, and no others are left."""
@@ -81,6 +79,8 @@ class Fleet:
             said = _said(pod)
             if said is not None:
                 return said.reason, said.message
+        if (refused := self._condition("ReplicaFailure")).get("status") == "True":
+            return Reason.CHILD_REJECTED, f"the cluster refuses its pods: {refused.get('message') or 'without a word'}"
         found: Trouble | None = trouble(self._unready())
         return None if found is None else (found.reason, found.message)
 
@@ -93,6 +93,11 @@ class Fleet:
     @property
     def _status(self) -> Object:
         return self.deployment.get("status") or {}
+
+    def _condition(self, kind: str) -> Object:
+        """Return a condition of the Deployment; empty where it has none of that type."""
+        found = self._status.get("conditions") or ()
+        return next((condition for condition in found if condition.get("type") == kind), {})
 
     def _count(self, field: str) -> int:
         return int(self._status.get(field) or 0)

@@ -11,7 +11,7 @@ from modelwright.plan.attempts import View, started_at
 from modelwright.plan.observed import Observed
 from modelwright.plan.podgroup import KIND, has_group, least, pod_group
 from modelwright.plan.settings import Settings
-from modelwright.plan.times import seconds_between, sooner
+from modelwright.plan.times import seconds_between
 
 PATIENCE = 30.0
 """Seconds after its Job has started for which nothing is said of pods that the scheduler has not looked at."""
@@ -50,11 +50,6 @@ def together(
         return Together(count, missing, wake_after=left)
     held = _too_few(name, len(view.attempt_pods), count) if there or missing else _unmade(name)
     return Together(count, missing, held)
-
-
-def wake_after(given: float | None, placed: Together | None) -> float | None:
-    """Return the earlier of a wake-up and that of a gang, in seconds; None is for ever."""
-    return given if placed is None or placed.wake_after is None else sooner(given, placed.wake_after)
 
 
 def _left(job: Object, pods: tuple[Object, ...], now: datetime) -> float | None:

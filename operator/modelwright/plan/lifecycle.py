@@ -32,7 +32,7 @@ from modelwright.plan.times import parse, seconds_between, sooner
 from modelwright.plan.unanswered import Pulse, Silence
 
 LONGEST_BACKOFF = 300.0
-"""Seconds."""
+"""Seconds that a wait doubles up to; one that is longer from the first stays what it is."""
 SETTLE = 5.0
 """Seconds that a failed Job waits for a failed pod to be seen, which is watched apart; then the cause is unknown."""
 
@@ -313,7 +313,8 @@ def _after_failure(
         return _retry(view, rules, loss, now, not_before=ended)
     # Preemptions are not counted, so they do not lengthen the wait of others either.
     earlier = min(max(rules.budget.spent - 1, 0), 20)
-    wait = min(rules.backoff_seconds * 2.0**earlier, LONGEST_BACKOFF)
+    longest = max(LONGEST_BACKOFF, rules.backoff_seconds)
+    wait = min(rules.backoff_seconds * 2.0**earlier, longest)
     started = view.job and started_at(view.job)
     if loss.failure_class is FailureClass.PREEMPTION and started and seconds_between(started, ended) >= wait:
         # One that comes at once may come again and again, as on a node that is being shut down.

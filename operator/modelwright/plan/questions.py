@@ -53,6 +53,14 @@ class ReadLive:
 
 
 @dataclass(frozen=True)
+class FailedCreates:
+    """What the API server has said of pods that the Job of a UID was to make. Answer: a tuple of events, as dicts."""
+
+    namespace: str
+    uid: str
+
+
+@dataclass(frozen=True)
 class ReadDocument:
     """A JSON document on S3, by its key below the storage URI. Answer: the parsed dict, or None when there is none."""
 
@@ -77,7 +85,9 @@ class ListFolders:
     prefix: str
 
 
-Question: TypeAlias = SecretExists | KindServed | ReadObject | ReadLive | ReadDocument | ReadDocuments | ListFolders
+Question: TypeAlias = (
+    SecretExists | KindServed | ReadObject | ReadLive | FailedCreates | ReadDocument | ReadDocuments | ListFolders
+)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ def seconds_between(earlier: str, later: datetime) -> float:
     return (later - parse(earlier)).total_seconds()
 
 
+def soonest(*waits: float | None) -> float | None:
+    """Return the earliest of some waits, in seconds; None is for ever."""
+    return min((max(0.0, wait) for wait in waits if wait is not None), default=None)
+
+
 def sooner(first: float | None, second: float) -> float:
     """Return the earlier of two waits, in seconds; None is for ever."""
     return max(0.0, second) if first is None else min(first, max(0.0, second))

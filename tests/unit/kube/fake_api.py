@@ -73,9 +73,15 @@ class FakeApi:
         return copy.deepcopy(self._found("get", Key(resource.kind, namespace, name)))
 
     async def list(
-        self, resource: Resource, namespace: str | None, selector: str = "", *, metadata_only: bool = False
+        self,
+        resource: Resource,
+        namespace: str | None,
+        selector: str = "",
+        *,
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        self._note("list", resource.kind, "")
+        self._note("list", resource.kind, fields)
         items = [copy.deepcopy(entry) for key, entry in self.objects.items() if key.kind == resource.kind]
         yield (
             [entry for entry in items if namespace in (None, entry["metadata"]["namespace"])],

@@ -29,7 +29,8 @@ def payload(*alerts: Any, **changes: Any) -> dict[str, Any]:
 
 
 def policy(wanted: dict[str, str] | None) -> dict[str, Any]:
-    return {"spec": {} if wanted is None else {"alerts": {"matchLabels": wanted}}}
+    spec = {} if wanted is None else {"alerts": {"matchLabels": wanted}}
+    return {"metadata": {"namespace": "team"}, "spec": spec}
 
 
 def test_firing_alerts_are_decoded_and_resolved_ones_are_not() -> None:
@@ -62,6 +63,23 @@ def test_an_alert_concerns_a_policy_when_it_has_every_label_that_is_asked_for(
 ) -> None:
     alert = Alert("f", "t", found)
     assert concerns(alert, policy(wanted)) == (bool(wanted) and wanted.items() <= found.items())
+
+
+@pytest.mark.parametrize(
+    ("where", "wanted", "concerned"),
+    [
+        ({}, {}, True),
+        ({"namespace": "team"}, {}, True),
+        ({"namespace": "others"}, {}, False),
+        ({"namespace": "others"}, {"namespace": "others"}, True),
+        ({"namespace": "team"}, {"namespace": "others"}, False),
+    ],
+)
+def test_an_alert_about_another_namespace_is_only_for_who_asks_for_that(
+    where: dict[str, str], wanted: dict[str, str], concerned: bool
+) -> None:
+    alert = Alert("f", "t", {"deployment": "flights", **where})
+    assert concerns(alert, policy({"deployment": "flights", **wanted})) is concerned
 
 
 def test_a_policy_without_alerts_gets_none() -> None:

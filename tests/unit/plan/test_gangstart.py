@@ -3,14 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from modelwright.api.trainingjob import Workers
 from modelwright.plan.actions import Apply, Object
 from modelwright.plan.attempts import View
 from modelwright.plan.exclusion import PATIENCE as SHUT_OUT
 from modelwright.plan.exclusion import cornered
-from modelwright.plan.gangstart import PATIENCE, Together, together, wake_after
+from modelwright.plan.gangstart import PATIENCE, Together, together
 from modelwright.plan.observed import Observed
 from modelwright.plan.settings import Settings
 from modelwright.plan.startup import trouble
@@ -99,20 +97,6 @@ def test_an_operator_that_makes_no_groups_any_more_says_how_to_go_on_without() -
     assert found.missing is None
     assert "gangScheduling Disabled" in str(found.held)
     assert f"kubectl delete job {created()['metadata']['name']} has the gang start again without one" in str(found.held)
-
-
-@pytest.mark.parametrize(
-    ("given", "placed", "earlier"),
-    [
-        (None, None, None),
-        (7.0, None, 7.0),
-        (7.0, Together(2), 7.0),
-        (None, Together(2, wake_after=5.0), 5.0),
-        (3.0, Together(2, wake_after=5.0), 3.0),
-    ],
-)
-def test_the_earlier_wake_up_counts(given: float | None, placed: Together | None, earlier: float | None) -> None:
-    assert wake_after(given, placed) == earlier
 
 
 def test_of_pods_that_wait_for_each_other_the_one_that_does_not_fit_is_heard() -> None:
