@@ -1,8 +1,11 @@
 """A TrainingJob whose attempts are RayJobs, in a cluster with KubeRay, and in one without."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import attempt_of
@@ -209,3 +212,17 @@ def test_a_crash_after_any_write_changes_nothing_in_the_end() -> None:
         assert sim.ready == ("True", "Succeeded"), number
         assert len(sim.jobs) == 1
         sim.world.assert_steady()
+
+
+def test_what_kuberay_refuses_costs_its_budget_where_a_quota_lets_it_in_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: KubeRay, job: Object, status: Object) -> None:
+        status |= {"jobDeploymentStatus": "ValidationFailed", "message": "a name is too long"}
+
+    monkeypatch.setattr(KubeRay, "_sync", refuse)
+    quotas = replace(SETTINGS, quotas=(Quota("cluster", {"cpu": Decimal(4)}),))
+    workers = {"replicas": 2, "resources": {"requests": {"cpu": 1}}}
+    rules = [{"message": "*", "restart": True}]
+    sim = Ray(settings=quotas, workers=workers, failurePolicy={"maxRestarts": 2, "rules": rules})
+    sim.world.settle()
+    assert sim.ready == ("False", "RestartsExhausted")
+    assert [entry["reason"] for entry in sim.status["attempts"]] == ["RayJobRefused"] * 3

@@ -10,7 +10,7 @@ from modelwright.api.failurepolicy import FailureRule
 from modelwright.plan import podstatus, raystatus
 from modelwright.plan.actions import Delete, Object, Ref
 from modelwright.plan.gang import job_name, ray_job_name
-from modelwright.plan.observed import ATTEMPT_LABEL, OWNER_UID_LABEL, PLACEHOLDER_LABEL, Observed
+from modelwright.plan.observed import ATTEMPT_LABEL, HELD_ANNOTATION, OWNER_UID_LABEL, PLACEHOLDER_LABEL, Observed
 from modelwright.plan.questions import Question, ReadLive, Unavailable
 from modelwright.plan.rayjob import KIND as RAY_JOB
 from modelwright.plan.times import parse, seconds_between, stamp
@@ -146,10 +146,15 @@ def _as_failed(job: Object, pods: Collection[Object]) -> Object:
     where pods were made more than once, after a suspension, nor where a queue counts who has ended.
     """
     known = state_of(job) is JobState.LIVE and not raystatus.is_ray_job(job) and not _was_held(job)
-    if not known or not pods or not all(map(podstatus.over, pods)) or not _must_fail(job, pods):
+    # A Job that was deleted, and made again under the same name, has nothing to do with the pods of the other.
+    mine = [pod for pod in pods if _is_of(pod, job)]
+    if not known or not mine or not all(map(podstatus.over, mine)) or not _must_fail(job, mine):
         return job
-    times = filter(None, [condition_time(job, "FailureTarget"), *map(podstatus.ended_at, pods)])
-    told: Object = {"type": "Failed", "status": "True", "lastTransitionTime": max(times, default=None)}
+    decided, ends = condition_time(job, "FailureTarget"), [podstatus.ended_at(pod) for pod in mine]
+    if decided is None and None in ends:
+        # Nobody has told when it ended: its node went, or it never began. Its Job soon does.
+        return job
+    told: Object = {"type": "Failed", "status": "True", "lastTransitionTime": max(filter(None, [decided, *ends]))}
     status = job.get("status") or {}
     return {**job, "status": {**status, "conditions": [*(status.get("conditions") or ()), told]}}
 
@@ -166,7 +171,7 @@ def _must_fail(job: Object, pods: Collection[Object]) -> bool:
     if condition_time(job, "FailureTarget"):
         return not job["status"].get("active") and (all_known or max(map(_version, pods)) > _version(job))
     decide = [pod for pod in pods if podstatus.index(pod) == "0"] if job["spec"].get("successPolicy") else pods
-    return all_known and any(map(podstatus.failed, decide))
+    return all_known and any(map(podstatus.failed, decide)) and not any(map(podstatus.may_be_explained, pods))
 
 
 def _version(known: Object) -> int:
@@ -174,8 +179,15 @@ def _version(known: Object) -> int:
 
 
 def _was_held(job: Object) -> bool:
-    conditions = (job.get("status") or {}).get("conditions") or ()
-    return any(condition["type"] == "Suspended" for condition in conditions)
+    """Tell whether a Job was ever suspended, or made so: it may be let in before its controller has looked at it."""
+    meta, conditions = job["metadata"], (job.get("status") or {}).get("conditions") or ()
+    made_so = HELD_ANNOTATION in (meta.get("annotations") or {})
+    return made_so or any(condition["type"] == "Suspended" for condition in conditions)
+
+
+def _is_of(pod: Object, job: Object) -> bool:
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return any(owner["uid"] == job["metadata"]["uid"] for owner in owners)
 
 
 def _is_dubious(view: View, now: datetime | None) -> bool:
@@ -254,9 +266,14 @@ def started_at(job: Object) -> str | None:
 
 
 def ended_at(job: Object | None, now: datetime) -> str:
-    """Return when a Job ended; now where nobody can tell."""
-    found = job and (condition_time(job, "Complete") or condition_time(job, "Failed"))
-    return found or stamp(now)
+    """Return when a Job ended; now where nobody can tell.
+
+    Between its start and now, whatever the clocks of nodes say.
+    """
+    found = None if job is None else condition_time(job, "Complete") or condition_time(job, "Failed")
+    if job is None or found is None:
+        return stamp(now)
+    return min(max(found, started_at(job) or found), stamp(now))
 
 
 def attempt_of(child: Object) -> int:

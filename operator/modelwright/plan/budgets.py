@@ -13,6 +13,15 @@ MOST_NODES = 100
 
 
 @dataclass(frozen=True)
+class Repetition:
+    """An attempt broke as one before it did."""
+
+    first: int
+    """The number of that one."""
+    step: int
+
+
+@dataclass(frozen=True)
 class Budget:
     """What restarts may cost, and what they have cost, the loss in question included."""
 
@@ -22,8 +31,8 @@ class Budget:
     classes: Mapping[FailureClass, int | None] = field(default_factory=dict)
     """By class; one that is not here, or None, has no limit of its own."""
     spent_by_class: Mapping[FailureClass, int] = field(default_factory=dict)
-    repeated_at: int | None = None
-    """The step at which the last two attempts broke with the same error."""
+    repeated: Repetition | None = None
+    """The last two attempts broke with the same error."""
     resumable: bool = False
     """A new TrainingJob can start with what this one has learned."""
 
@@ -44,15 +53,16 @@ def of_policy(
         FailureClass.DATA_ERROR: budgets.data_error,
     }
     charged = sum(count for kind, count in counted.items() if kind is not FailureClass.PREEMPTION)
-    return Budget(policy.max_restarts, charged, classes, counted, repeated_at(attempts), resumable)
+    return Budget(policy.max_restarts, charged, classes, counted, repetition(attempts), resumable)
 
 
 def exhausted(budget: Budget, loss: Loss, number: int) -> tuple[Reason, str] | None:
     """Return why the attempt of that number, which was lost, was the last, and what to do; None: another may start."""
     kind = loss.failure_class
     told = f"attempt {number}: {loss.message}"
-    if budget.repeated_at is not None and kind is FailureClass.APPLICATION_ERROR:
-        where = f"attempts {number - 1} and {number} broke with the same error at step {budget.repeated_at}"
+    again = budget.repeated
+    if again is not None and kind is FailureClass.APPLICATION_ERROR:
+        where = f"attempts {again.first} and {number} broke with the same error at step {again.step}"
         remedy = f"repair the program, and make {_anew(budget)}"
         return Reason.FAILURE_REPEATED, f"{where}, and the next would too: {told}; {remedy}"
     limit = budget.classes.get(kind)
@@ -105,8 +115,8 @@ def excluded(nodes: Sequence[str], lost: Iterable[Loss], rules: Sequence[Failure
     return tuple(found[-MOST_NODES:])
 
 
-def repeated_at(attempts: Sequence[Attempt]) -> int | None:
-    """Return the step at which the last two attempts broke with the same error; None where they did not.
+def repetition(attempts: Sequence[Attempt]) -> Repetition | None:
+    """Return how the last two attempts broke with the same error at the same step; None where they did not.
 
     Where the step is not known, nothing is concluded: a program that does not report may have got further.
     """
@@ -121,7 +131,7 @@ def repeated_at(attempts: Sequence[Attempt]) -> int | None:
         second.last_step,
     )
     broke = second.failure_class is FailureClass.APPLICATION_ERROR and second.end_time is not None
-    return second.last_step if same and broke else None
+    return Repetition(first.number, second.last_step) if same and broke and second.last_step is not None else None
 
 
 def _fits(rule: FailureRule, loss: Loss) -> bool:

@@ -13,7 +13,7 @@ from modelwright.api.elastic import Elastic
 from modelwright.api.trainingjob import TrainingJobStatus
 from modelwright.plan import podstatus
 from modelwright.plan.actions import Delete, Object
-from modelwright.plan.attempts import JobState, View, finished, is_placeholder, ref, started_at
+from modelwright.plan.attempts import JobState, View, condition_time, finished, is_placeholder, ref, started_at
 from modelwright.plan.conditions import State, Verdict
 from modelwright.plan.failures import RESIZED, Cause, Loss
 from modelwright.plan.lifecycle import Hold, Running
@@ -121,8 +121,13 @@ def adjusted(step: Running, look: Look) -> Adjustment:
 
 def _unless_short_of_room(step: Running, look: Look, size: int, placed: int) -> Running | Hold:
     """Wait for room for all workers, for a while; then go on with those that have some, if they are enough."""
-    started = look.view.job and started_at(look.view.job)
-    if not started:
+    job = look.view.job
+    started = job and started_at(job)
+    if job is None or not started or condition_time(job, "Suspended"):
+        # Up to Kubernetes 1.35 a Job that goes on has its old start until all of its pods are made.
+        return step
+    if any(pod["metadata"].get("deletionTimestamp") for pod in look.view.attempt_pods):
+        # It is about to fail; the watch of Jobs may tell that later.
         return step
     left = look.elastic.wait_seconds - seconds_between(started, look.now)
     if left > 0:

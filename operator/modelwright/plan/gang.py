@@ -16,7 +16,7 @@ from modelwright.plan import gangpods, podgroup, rayjob, rayscaling
 from modelwright.plan.actions import Action, Apply, CreateSecret, Object
 from modelwright.plan.launch import LOGGED, Program, processes, ray_command, torch_command
 from modelwright.plan.names import child_name, short_hash
-from modelwright.plan.observed import ATTEMPT_LABEL, LOGS_ANNOTATION
+from modelwright.plan.observed import ATTEMPT_LABEL, HELD_ANNOTATION, LOGS_ANNOTATION
 from modelwright.plan.pods import (
     container_settings,
     cpus_env,
@@ -126,6 +126,8 @@ def job(spec: Gang, settings: Settings) -> Object:
     if spec.launcher is Launcher.RAY:
         body["successPolicy"] = {"rules": [{"succeededIndexes": "0"}]}
     meta = _metadata(spec, job_name(spec.owner, spec.run.attempt))
+    if body["suspend"]:
+        meta = {**meta, "annotations": {**meta.get("annotations", {}), HELD_ANNOTATION: "true"}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": body}
 
 

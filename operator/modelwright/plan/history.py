@@ -10,6 +10,7 @@ from modelwright.api.failurepolicy import FailureClass, FailureRule
 from modelwright.api.run import TrainingReport
 from modelwright.api.trainingjob import Attempt, TrainingJobStatus
 from modelwright.plan import budgets
+from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, View, ended_at, started_at, state_of
 from modelwright.plan.failures import RESIZED, Cause, Loss, likelier
 from modelwright.plan.lifecycle import loss_of
@@ -38,7 +39,7 @@ def brought_up(
             logs=(job["metadata"].get("annotations") or {}).get(LOGS_ANNOTATION),
         )
         for number, job in view.jobs.items()
-        if number not in known and (started := started_at(job)) is not None
+        if number not in known and (started := _begun(job)) is not None
     ]
     if view.number and view.number not in known and view.job is None and not suspended:
         # Its Job went before it began. Somebody who deletes every Job shall not keep the operator busy for ever.
@@ -49,6 +50,12 @@ def brought_up(
     for entry in status.attempts:
         status = _closed(status, entry, view, now, suspended=suspended)
     return status
+
+
+def _begun(job: Object) -> str | None:
+    """Return when a Job began; None: it has not. One that failed before it did was refused, which is an attempt too."""
+    refused = state_of(job) is JobState.FAILED
+    return started_at(job) or (str(job["metadata"]["creationTimestamp"]) if refused else None)
 
 
 def begun(

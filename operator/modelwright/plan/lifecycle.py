@@ -130,9 +130,7 @@ def decide(
         return _suspended(view, now) if rules.suspend and rules.queue else Start(1)
     match view.state:
         case JobState.FAILED:
-            if told is not None and recorded is None and (said := _first_said(view, rules, told)) is not None:
-                return said
-            return _after_failure(view, rules, now, recorded, told or loss_of(view), ended)
+            return _after_failure(view, rules, now, recorded, told, ended)
         case JobState.ABSENT if rules.suspend:
             return _suspended(view, now)
         case JobState.ABSENT:
@@ -299,16 +297,19 @@ def _leaving(view: View, rules: Rules, now: datetime, recorded: Loss | None, *, 
 
 
 def _after_failure(
-    view: View, rules: Rules, now: datetime, recorded: Loss | None, loss: Loss, told_end: str | None
+    view: View, rules: Rules, now: datetime, recorded: Loss | None, told: Loss | None, told_end: str | None
 ) -> Next:
+    loss = told or loss_of(view)
     # The Job says a little later that it failed than its pods were over, which is what was told.
     ended = parse(told_end or ended_at(view.job, now))
     # A RayJob tells of its driver; who was lost to that, only the pods can tell.
-    told = view.job is not None and raystatus.is_ray_job(view.job) and loss.reason != PEER_LOST
-    seen = told or any(failed(pod) for pod in view.attempt_pods)
+    by_driver = view.job is not None and raystatus.is_ray_job(view.job) and loss.reason != PEER_LOST
+    seen = by_driver or any(failed(pod) for pod in view.attempt_pods)
     known = recorded is not None and recorded.reason != Cause.POD_DELETED
     if not seen and not known and _may_be_seen(view, ended) and now < ended + timedelta(seconds=SETTLE):
         return Hold(None, wake_after=SETTLE)
+    if told is not None and recorded is None and (said := _first_said(view, rules, told)) is not None:
+        return said
     if loss.reason in RESIZED:
         return _retry(view, rules, loss, now, not_before=ended)
     # Preemptions are not counted, so they do not lengthen the wait of others either.

@@ -17,6 +17,8 @@ PLACEHOLDER_LABEL = "modelwright.dev/placeholder"
 """On a Job that only looks for room, and on its pods, in place of the label above: the attempt that is to grow."""
 LOGS_ANNOTATION = "modelwright.dev/logs"
 """On the Job of an attempt: where the end of its logs is kept."""
+HELD_ANNOTATION = "modelwright.dev/held"
+"""On a Job that was made suspended, and waits or waited for somebody to let it in."""
 TRIGGER_ANNOTATION = "modelwright.dev/trigger"
 """On a TrainingJob that nobody applied: why it exists, as in `Run.trigger`."""
 

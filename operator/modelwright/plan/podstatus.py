@@ -9,6 +9,7 @@ INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 RAY_TYPE_LABEL, RAY_REPLICA_LABEL = "ray.io/node-type", "ray.io/worker-group-replica-index"
 """On the pods that KubeRay makes: `head` or `worker`, and the number of a worker, from 0."""
 RAY_CLUSTER_LABEL = "ray.io/cluster"
+_SIGNALLED = 128
 DISRUPTED = "DisruptionTarget"
 """The condition of a pod that has to leave; its reason says for whom."""
 
@@ -27,6 +28,19 @@ def alive(pod: Object) -> bool:
 def over(pod: Object) -> bool:
     """Tell whether no process of a pod runs any more, nor will; a node tells the pod's end up to two seconds later."""
     return not alive(pod) or _has_run(pod)
+
+
+def may_be_explained(pod: Object) -> bool:
+    """Tell whether its node may yet say why a pod has ended, which nobody has deleted: an eviction, a shutdown.
+
+    The kubelet tells that together with the phase, and of containers that it has killed before (mergePodStatus).
+    """
+    killed = any(int(end.get("exitCode") or 0) >= _SIGNALLED and end.get("reason") != "OOMKilled" for end in _ends(pod))
+    return killed and alive(pod) and not pod["metadata"].get("deletionTimestamp")
+
+
+def _ends(pod: Object) -> Iterable[Object]:
+    return map(_end, containers(pod))
 
 
 def _has_run(pod: Object) -> bool:

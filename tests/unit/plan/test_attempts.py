@@ -5,14 +5,16 @@ from typing import Any
 import pytest
 
 from modelwright.plan.actions import Object
-from modelwright.plan.attempts import JobState, condition_time, jobs_of, state_of
-from modelwright.plan.observed import ATTEMPT_LABEL, Observed
+from modelwright.plan.attempts import JobState, condition_time, ended_at, jobs_of, state_of
+from modelwright.plan.observed import ATTEMPT_LABEL, HELD_ANNOTATION, Observed
 from modelwright.plan.podstatus import INDEX_ANNOTATION, alive, failed, over
+from modelwright.plan.times import parse
 from tests.simulation.nodes import finish
 from tests.unit.plan.training_world import running
 
 T1, T2, T3 = (f"2026-11-23T10:00:0{second}Z" for second in (1, 2, 3))
 MARKS = {ATTEMPT_LABEL: "1"}
+UID = "uid-1"
 
 
 def condition(kind: str, at: str = T2, status: str = "True") -> Object:
@@ -21,7 +23,8 @@ def condition(kind: str, at: str = T2, status: str = "True") -> Object:
 
 def job(*conditions: Object, **status: Any) -> Object:
     told = {"conditions": [*conditions] or [condition("FailureTarget")], **status}
-    return {"metadata": {"name": "a-1", "labels": MARKS}, "spec": {"completions": 2}, "status": told}
+    meta = {"name": "a-1", "uid": UID, "labels": MARKS}
+    return {"metadata": meta, "spec": {"completions": 2}, "status": told}
 
 
 def state(name: str, at: str | None, code: int = 1) -> Object:
@@ -31,7 +34,11 @@ def state(name: str, at: str | None, code: int = 1) -> Object:
 
 def pod(index: int, *states: Object, phase: str = "Running", beside: tuple[Object, ...] = (), **spec: Any) -> Object:
     return {
-        "metadata": {"name": f"a-1-{index}", "labels": {**MARKS, INDEX_ANNOTATION: str(index)}},
+        "metadata": {
+            "name": f"a-1-{index}",
+            "labels": {**MARKS, INDEX_ANNOTATION: str(index)},
+            "ownerReferences": [{"uid": UID}],
+        },
         "spec": {"restartPolicy": "Never", "containers": [{"name": "worker"}], **spec},
         "status": {
             "phase": phase,
@@ -102,6 +109,26 @@ def test_a_job_that_is_to_fail_has_failed_when_nothing_of_it_can_run(pods: tuple
             (pod(0), pod(1)),
             id="its pods were made more than once",
         ),
+        pytest.param(
+            {**job(), "metadata": {**job()["metadata"], "annotations": {HELD_ANNOTATION: "true"}}},
+            (pod(0), pod(1)),
+            id="it was let in before its controller had seen that it was held",
+        ),
+        pytest.param(
+            {**job(), "metadata": {**job()["metadata"], "uid": "another"}},
+            (pod(0), pod(1)),
+            id="they are pods of a Job of that name which was deleted",
+        ),
+        pytest.param(
+            job(condition("Started")),
+            (pod(0), pod(1, state("worker", None), phase="Failed")),
+            id="of one that is over with its node nobody knows when it ended",
+        ),
+        pytest.param(
+            job(condition("Started")),
+            (pod(0, state("worker", T1, 0)), pod(1, state("worker", T1, 137))),
+            id="one was killed, and its node may say what for",
+        ),
     ],
 )
 def test_before_that_it_lives(made: Object, pods: tuple[Object, ...]) -> None:
@@ -119,6 +146,26 @@ def test_a_pod_that_is_missing_is_gone_if_another_one_was_seen_later_than_the_jo
     version: int, state: JobState
 ) -> None:
     assert seen(at_version(job(), 10), at_version(pod(1), version))[0] is state
+
+
+def test_the_end_of_an_attempt_is_between_its_start_and_now_whatever_the_clocks_of_nodes_say() -> None:
+    now = parse(T2)
+    for told, end in ((T1, T2), (T2, T2), (T3, T2)):
+        made = job(condition("Failed", told), startTime=T2)
+        assert ended_at(made, now) == end
+
+
+@pytest.mark.parametrize("reason", ["Evicted", "NodeShutdown"])
+def test_why_a_node_ended_a_pod_is_waited_for(reason: str) -> None:
+    killed = pod(1, state("worker", T1, 137))
+    assert seen(job(condition("Started")), pod(0), killed)[0] is JobState.LIVE
+    told = {**killed, "status": {**killed["status"], "phase": "Failed", "reason": reason}}
+    assert seen(job(condition("Started")), pod(0), told) == (JobState.FAILED, T1)
+    out_of_memory = pod(1, {"name": "worker", "state": {"terminated": OUT_OF_MEMORY}})
+    assert seen(job(condition("Started")), pod(0), out_of_memory) == (JobState.FAILED, T1)
+
+
+OUT_OF_MEMORY = {"finishedAt": T1, "exitCode": 137, "reason": "OOMKilled"}
 
 
 def test_a_job_that_is_deleted_is_not_waited_for_in_another_way() -> None:

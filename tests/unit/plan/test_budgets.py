@@ -16,7 +16,7 @@ from modelwright.plan.budgets import (
     excluded,
     exhausted,
     of_policy,
-    repeated_at,
+    repetition,
     rule_for,
     ruled,
 )
@@ -135,6 +135,13 @@ def test_the_same_error_at_the_same_step_is_not_tried_a_third_time() -> None:
     assert exhausted(of_policy(policy(), spent(Infrastructure=1), attempts), evicted, 3) is None
 
 
+def test_a_repetition_names_the_attempts_that_broke_and_not_one_that_only_shrank_between() -> None:
+    shrunk = Attempt(number=2, start_time="2026-11-23T10:00:00Z", end_time="2026-11-23T10:01:00Z", reason="Shrunk")
+    budget = of_policy(policy(), spent(ApplicationError=2), [broke(1, 40), shrunk, broke(3, 40)])
+    _, message = exhausted(budget, NCCL, 3) or (None, "")
+    assert message.startswith("attempts 1 and 3 broke with the same error at step 40")
+
+
 @pytest.mark.parametrize(
     "attempts",
     [
@@ -148,7 +155,7 @@ def test_the_same_error_at_the_same_step_is_not_tried_a_third_time() -> None:
     ],
 )
 def test_what_got_further_or_may_have_is_no_repetition(attempts: list[Attempt]) -> None:
-    assert repeated_at(attempts) is None
+    assert repetition(attempts) is None
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from modelwright.api.checkpoint import RECIPE_GRACE_SECONDS
+from modelwright.api.elastic import Elastic as Wish
 from modelwright.api.trainingjob import Attempt, TrainingJobStatus
 from modelwright.plan import elastic
 from modelwright.plan.actions import Object
-from modelwright.plan.attempts import attempt_of, finished, is_placeholder
-from modelwright.plan.budgets import repeated_at
+from modelwright.plan.attempts import View, attempt_of, finished, is_placeholder
+from modelwright.plan.budgets import Repetition, repetition
 from modelwright.plan.contenders import contender
+from modelwright.plan.lifecycle import Hold, Running
+from modelwright.plan.observed import ATTEMPT_LABEL
+from modelwright.plan.podstatus import INDEX_ANNOTATION
 from modelwright.plan.quotas import Quota
 from modelwright.plan.times import parse, seconds_between
 from tests.simulation import chaos
@@ -134,8 +138,8 @@ def test_the_same_error_on_both_sides_of_a_shrinking_is_the_same_error() -> None
     error = {"reason": "WorkerFailed", "failureClass": "ApplicationError", "lastStep": 7}
     ends = [error, {"reason": "Shrunk"}, error]
     attempts = [Attempt(number=number, start_time=at, end_time=at, **end) for number, end in enumerate(ends, 1)]  # type: ignore[arg-type]
-    assert repeated_at(attempts) == 7
-    assert repeated_at(attempts[1:]) is None
+    assert repetition(attempts) == Repetition(1, 7)
+    assert repetition(attempts[1:]) is None
 
 
 def test_after_any_other_loss_all_workers_are_asked_for_again() -> None:
@@ -369,3 +373,50 @@ def test_how_many_workers_an_attempt_gets_follows_from_the_end_of_the_one_before
     )
     status = TrainingJobStatus(attempts=entries, workers=3)
     assert [elastic.size_of(status, number, 4) for number in (1, 2, 3, 4, 5)] == [4, 4, 2, 3, 4]
+
+
+def _look(job: Object, *pods: Object) -> elastic.Look:
+    """Return a look at an attempt of three workers, long after its room should have been found."""
+    room = elastic.Room((), ())
+    view = View(1, {1: job}, pods)
+    return elastic.Look(view, Wish(min=1, wait_seconds=WAIT), 3, room, may_grow=False, eta_seconds=None, now=LONG_AFTER)
+
+
+def _job(**status: Any) -> Object:
+    spec = {"completions": 3, "suspend": False}
+    return {"metadata": {"name": "a-1", "labels": {}}, "spec": spec, "status": {"startTime": THEN, **status}}
+
+
+def _placed(index: int, **metadata: Any) -> Object:
+    labels = {ATTEMPT_LABEL: "1", INDEX_ANNOTATION: str(index)}
+    found = {"name": f"a-1-{index}", "labels": labels, **metadata}
+    scheduled = {"type": "PodScheduled", "status": "True"}
+    return {"metadata": found, "spec": {"nodeName": "n"}, "status": {"phase": "Running", "conditions": [scheduled]}}
+
+
+THEN, LONG_AFTER = "2026-11-23T10:00:00Z", parse("2026-11-23T11:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "shrinks"),
+    [
+        pytest.param(_job(), (_placed(0), _placed(1)), True, id="one found no room"),
+        pytest.param(
+            _job(conditions=[{"type": "Suspended", "status": "True", "lastTransitionTime": THEN}]),
+            (_placed(0), _placed(1)),
+            False,
+            id="it goes on after a pause, and its Job has not made all of its pods yet",
+        ),
+        pytest.param(
+            _job(),
+            (_placed(0), _placed(1, deletionTimestamp=THEN)),
+            False,
+            id="a pod was deleted, and its peers save before they leave",
+        ),
+    ],
+)
+def test_a_worker_that_is_not_there_is_not_always_one_without_room(
+    job: Object, pods: tuple[Object, ...], shrinks: bool
+) -> None:
+    found = elastic.adjusted(Running(), _look(job, *pods))
+    assert isinstance(found.step, Hold) is shrinks

@@ -18,6 +18,7 @@ from modelwright.api.trainingjob import TrainingJobSpec
 from modelwright.plan.actions import Apply, CreateSecret, Object
 from modelwright.plan.gang import Gang, Launcher, gang, job_name, service_name, token_secret_name
 from modelwright.plan.launch import LOGGED, program
+from modelwright.plan.observed import HELD_ANNOTATION
 from modelwright.plan.queueing import queue_of
 from modelwright.plan.quotas import Quota
 from modelwright.plan.settings import Settings
@@ -218,8 +219,9 @@ def test_the_run_survives_the_kubelet(text: str) -> None:
 
 
 def test_a_suspended_job_is_made_suspended() -> None:
-    assert job_of(make(suspend=True))["spec"]["suspend"] is True
-    assert job_of(make())["spec"]["suspend"] is False
+    held, free = job_of(make(suspend=True)), job_of(make())
+    assert [each["spec"]["suspend"] for each in (held, free)] == [True, False]
+    assert [HELD_ANNOTATION in each["metadata"]["annotations"] for each in (held, free)] == [True, False]
 
 
 def test_a_queued_job_waits_for_kueue() -> None:

@@ -13,7 +13,7 @@ from modelwright.plan.departures import HURRY
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import alive
 from modelwright.plan.queueing import QUEUE_LABEL
-from modelwright.plan.times import stamp
+from modelwright.plan.times import parse, seconds_between, stamp
 from tests.simulation.cluster import key_of
 from tests.simulation.nodes import Kueue, finish
 from tests.simulation.one_job import COMMAND, RECIPE, Simulation
@@ -364,3 +364,37 @@ def test_peers_of_a_pod_whose_node_cannot_confirm_its_end_are_not_waited_for() -
     sim.world.run(2)
     stopped = [pod["metadata"] for pod in sim.world.cluster.of_kind("Pod") if attempt_of(pod) == 1]
     assert [meta.get("deletionGracePeriodSeconds") for meta in stopped] == [HURRY]
+
+
+@pytest.mark.parametrize(
+    ("how", "failure_class", "ready"),
+    [("final", "DataError", "DataInvalid"), ("memory", "OutOfMemory", "RestartsExhausted")],
+)
+def test_why_a_pod_failed_is_waited_for_where_its_job_is_seen_to_fail_first(
+    how: str, failure_class: str, ready: str
+) -> None:
+    budgets = {"outOfMemory": 0, "infrastructure": 5}
+    sim = running({**RECIPE, "workers": {"replicas": 1}, "failurePolicy": {"backoffSeconds": 1, "budgets": budgets}})
+    sim.world.faults.frozen = {"Pod": sim.world.cluster.version}
+    sim.trainer.fail(how)
+    sim.world.run(2)
+    sim.world.faults.frozen = {}
+    sim.world.settle()
+    (attempt,) = sim.status["attempts"]
+    assert attempt["failureClass"] == failure_class
+    assert sim.ready == ("False", ready)
+
+
+def test_an_attempt_whose_node_is_gone_ends_when_it_was_said_to_and_waits_its_turn() -> None:
+    sim = running({**RECIPE, "workers": {"replicas": 1}, "failurePolicy": {"backoffSeconds": 60}})
+    sim.world.now += timedelta(hours=4)
+    sim.world.run(2)
+    (pod,) = sim.world.cluster.of_kind("Pod")
+    gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+    status = {**pod["status"], "phase": "Failed", "conditions": [*pod["status"]["conditions"], gone]}
+    died = sim.world.now
+    sim.world.cluster.update({**pod, "status": status})
+    sim.until(lambda: len(sim.status["attempts"]) == 2)
+    first, second = sim.status["attempts"]
+    assert first["endTime"] >= stamp(died)
+    assert seconds_between(first["endTime"], parse(second["startTime"])) >= 60
