@@ -14,6 +14,10 @@ _Rows = Annotated[int, Field(ge=0, le=2**40)]
 """Rows of one window: bounded, so that the sum over any number of windows still fits a status."""
 
 
+SIGNATURE_FILE = "signature.json"
+"""What a version, or a checkpoint of a recipe, says of its inputs and answers."""
+
+
 class ColumnKind(StrEnum):
     """How a column is read and encoded."""
 

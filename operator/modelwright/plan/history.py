@@ -8,7 +8,7 @@ from typing import Any
 
 from modelwright.api.failurepolicy import FailureClass, FailureRule
 from modelwright.api.run import TrainingReport
-from modelwright.api.trainingjob import Attempt, TrainingJobStatus
+from modelwright.api.trainingjob import Attempt, ReportedMetric, TrainingJobStatus
 from modelwright.plan import budgets
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, View, ended_at, started_at, state_of
@@ -74,6 +74,12 @@ def with_report(status: TrainingJobStatus, report: object, number: int, now: dat
     if progress is not None and progress.loss is not None and not math.isfinite(progress.loss):
         # JSON knows no NaN, and the API server would refuse the whole status for it.
         progress = progress.model_copy(update={"loss": None})
+    if progress is not None and progress.metrics is not None:
+        # And it takes no name twice, whatever a program calls its numbers.
+        once: dict[str, ReportedMetric] = {}
+        for metric in progress.metrics:
+            once.setdefault(metric.name, metric)
+        progress = progress.model_copy(update={"metrics": tuple(once.values())})
     if progress is not None:
         before = status.progress
         same = before is not None and before.step == progress.step and has_stepped(status, number)

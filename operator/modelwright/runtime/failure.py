@@ -132,11 +132,16 @@ def out_of_memory(error: BaseException) -> bool:
 def write_failure(failure: Failure, path: Path | None = None) -> None:
     """Leave a failure where Kubernetes picks it up; a cause is never overwritten by what it caused in other processes.
 
+    Those lose it as a peer, and are asked to stop.
+
     A message that cannot be written is logged: the exit code still tells that the pod failed.
     """
     target = path or Path(TERMINATION_MESSAGE_FILE)
     try:
-        if failure.reason == PEER_LOST and target.exists() and target.stat().st_size > 0:
+        before = said(target)
+        if before is not None and failure.reason == PEER_LOST:
+            return
+        if before not in (None, PEER_LOST, TERMINATED) and failure.reason == TERMINATED:
             return
         target.write_text(failure.model_dump_json(by_alias=True))
     except OSError as error:

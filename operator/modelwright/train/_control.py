@@ -1,6 +1,7 @@
 """Small news that every process must act upon at the same step: somebody is to stop, a checkpoint is due."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
@@ -13,7 +14,8 @@ class Control:
     So no step waits for the network, and no GPU for its host. With one process it is known at once.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, patience: timedelta | None = None) -> None:
+        """`patience`: how long a process waits for another one; unset: torch's half an hour."""
         self._world = world
         self._pending: tuple[Any, Any] | None = None
         self._group: Any = None
@@ -21,7 +23,7 @@ class Control:
             import torch.distributed as dist
 
             # A group of its own: it keeps out of the way of the collectives of the training.
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(backend="gloo", timeout=patience)
 
     def exchange(self, values: Sequence[float]) -> list[float]:
         """Post values, and return the sums of those that were posted before; zeros at first. Raises PeerLost."""

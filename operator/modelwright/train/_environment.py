@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from modelwright.api.hang import Hang
@@ -16,7 +16,7 @@ from modelwright.runtime.hang import COLLECTIVE_TIMEOUT, watching
 from modelwright.runtime.report import reporter_from_environment
 from modelwright.runtime.train.phases import of_this_process
 from modelwright.runtime.train.stop import Stop, withdraw
-from modelwright.runtime.train.world import joined, lost_peers
+from modelwright.runtime.train.world import PLAIN_PEER_WORDS, joined, lost_peers
 from modelwright.runtime.watchdog import START_SECONDS
 from modelwright.train._session import Session
 
@@ -38,7 +38,8 @@ def begin(folder: Path) -> Iterator[Session]:
     ):
         session = Session(run, world, store, reporter, Stop(), watchdog=watchdog, phases=of_this_process())
         try:
-            with lost_peers():
+            # Who trains alone has no peer to lose, whatever its own errors say.
+            with lost_peers(PLAIN_PEER_WORDS) if world.size > 1 else nullcontext():
                 yield session
             session.close()
         except Exception as error:

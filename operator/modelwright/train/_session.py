@@ -1,5 +1,6 @@
 """What a training loop of the user's own says and asks, between two steps."""
 
+import hashlib
 import math
 import time
 import uuid
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from modelwright.api.run import TERMINATION_MESSAGE_FILE, Run, TrainingReport
+from modelwright.api.schema import MOST
 from modelwright.api.trainingjob import Progress, ReportedMetric
 from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import EXIT_TERMINATED, at_step, explain, leave_behind
+from modelwright.runtime.hang import COLLECTIVE_TIMEOUT
 from modelwright.runtime.report import Reporter
 from modelwright.runtime.train.checkpoints import CheckpointStore
 from modelwright.runtime.train.phases import Phase, Phases
@@ -27,6 +30,20 @@ from modelwright.train._saving import Saver
 _FINGERPRINT = "modelwright.train"
 _REPORT_SECONDS = 1.0
 _MOST_METRICS = 16
+_LONGEST_NAME = 63
+
+
+def _shortened(name: str) -> str:
+    """Return a name that a status takes. Those of layers differ at their ends, and no two may be the same there."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - len(mark) - 1]}~{mark}"
+
+
+def _countable(number: int | None) -> int | None:
+    """Return a number that a status takes; None for one that only says that there is no end to it."""
+    return None if number is None or number > MOST else number
 
 
 class Stopped(SystemExit):
@@ -66,7 +83,8 @@ class Session(Rows):
         self._phases = phases or Phases(now)
         self._checkpoints = CheckpointStore(store, run, _FINGERPRINT)
         self._saver = Saver(self._checkpoints, world, world.agree(uuid.uuid4().hex))
-        self._control = Control(world)
+        # Where a hang is told as one, no wait for other processes may end before.
+        self._control = Control(world, COLLECTIVE_TIMEOUT if run.training.hang.enabled else None)
         self._resumed: int | None = None
         self._done = 0
         self._just_saved = False
@@ -241,14 +259,14 @@ class Session(Rows):
         self._reported = self._now()
         numbers = self._numbers()
         loss = numbers.pop("loss", None)
-        metrics = [ReportedMetric(name=name[:63], value=value) for name, value in numbers.items()]
+        metrics = [ReportedMetric(name=_shortened(name), value=value) for name, value in numbers.items()]
         progress = Progress(
             step=self._done,
-            total_steps=self._total,
+            total_steps=_countable(self._total),
             loss=loss,
             metrics=tuple(metrics[:_MOST_METRICS]) or None,
             seconds_per_step=self._pace.seconds_per_step(self._done),
-            eta_seconds=None if self._total is None else self._pace.eta(self._done, self._total),
+            eta_seconds=_countable(None if self._total is None else self._pace.eta(self._done, self._total)),
         )
         self._reporter.send(
             TrainingReport(

@@ -5,7 +5,7 @@ from typing import Any
 
 from modelwright.api.failurepolicy import FailureClass, FailureRule
 from modelwright.api.run import TrainingReport
-from modelwright.api.trainingjob import Attempt, Progress, TrainingJobStatus
+from modelwright.api.trainingjob import Attempt, Progress, ReportedMetric, TrainingJobStatus
 from modelwright.plan import history
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import View
@@ -123,3 +123,12 @@ def test_processes_that_start_again_are_told_of_once() -> None:
     assert (event.type, event.reason) == ("Warning", "ProcessRestarted")
     assert "(1 so far)" in event.message
     assert on_restarts(after, after) == on_restarts(before, before) == ()
+
+
+def test_a_name_that_is_told_twice_does_not_cost_the_whole_status() -> None:
+    # The API server would refuse it: metrics are a map there.
+    metrics = tuple(ReportedMetric(name=name, value=value) for name, value in (("a", 1.0), ("b", 2.0), ("a", 3.0)))
+    told = TrainingReport(attempt=1, progress=Progress(step=1, metrics=metrics))
+    progress = history.with_report(BEGUN, told, 1, NOW).progress
+    assert progress is not None
+    assert [(metric.name, metric.value) for metric in progress.metrics or ()] == [("a", 1.0), ("b", 2.0)]

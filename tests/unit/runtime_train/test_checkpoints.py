@@ -128,3 +128,19 @@ def test_the_best_by_a_metric_outlives_newer_ones_also_after_a_restart(client: F
         first.save(step, {"state": b""}, {"loss": loss})
     checkpoints(store, run).save(20, {"state": b""}, {"loss": 0.4})
     assert steps(client) == {10, 20}
+
+
+def test_a_checkpoint_is_there_whatever_becomes_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeS3()
+    checkpoints = CheckpointStore(memory_store(client), run_of(checkpoint={"keep": {"last": 1}}), "same")
+    checkpoints.save(1, {"a": b"1"})
+
+    def refuse(**_: str) -> None:
+        raise refusal("SlowDown", 503)
+
+    monkeypatch.setattr(client, "delete_object", refuse)
+    assert checkpoints.save(2, {"a": b"2"}).step == 2
+    assert checkpoints.complete_steps() == [1, 2]
+    monkeypatch.undo()
+    checkpoints.save(3, {"a": b"3"})
+    assert checkpoints.complete_steps() == [3]

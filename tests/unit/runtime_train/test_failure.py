@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelwright.api.run import PEER_LOST, Failure
+from modelwright.api.run import PEER_LOST, TERMINATED, Failure
 from modelwright.registry.errors import StoreError, Superseded
 from modelwright.runtime.failure import (
     DataError,
@@ -72,6 +72,17 @@ def test_a_lost_peer_never_hides_the_cause(tmp_path: Path) -> None:
     write_failure(explain(DataError("DataInvalid", "bad")), path)
     write_failure(lost, path)
     assert "DataInvalid" in path.read_text()
+
+
+def test_who_is_asked_to_stop_for_the_failure_of_another_never_hides_that(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    asked = explain(RunError(TERMINATED, "Asked to stop; saved at step 3", retryable=True))
+    for before, after in ((PEER_LOST, TERMINATED), (TERMINATED, TERMINATED), ("DataInvalid", "DataInvalid")):
+        path.write_text("")
+        write_failure(explain(RunError(before, "was first", retryable=False)), path)
+        write_failure(asked, path)
+        assert said(path) == after
+    assert "was first" in path.read_text()
 
 
 def test_who_lost_a_peer_leaves_after_it_so_that_the_gang_fails_for_the_cause(tmp_path: Path) -> None:

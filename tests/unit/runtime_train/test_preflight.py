@@ -163,11 +163,15 @@ def test_nobody_waits_for_one_that_has_failed() -> None:
     def broken() -> None:
         raise RunError(PREFLIGHT_FAILED, "worker 4 on node gpu-4: GPU: none", retryable=True)
 
-    store, (first, second) = rolls(2)
-    assert failure(lambda: second.answer(broken, 10, Stop())).node is None
-    said = failure(lambda: first.answer(passes, 10, Stop()))
-    assert (said.reason, store.now) == (PEER_LOST, 0.0)
-    assert said.message.endswith("worker 4 on node gpu-4: GPU: none")
+    store, (broken_one, beside, elsewhere) = rolls(3)
+    assert failure(lambda: broken_one.answer(broken, 10, Stop())).node is None
+    # In the same pod, processes are asked to stop for that.
+    asked = Stop()
+    asked.request()
+    for other, stop in ((beside, asked), (elsewhere, Stop())):
+        said = failure(lambda other=other, stop=stop: other.answer(passes, 10, stop))  # type: ignore[misc]
+        assert (said.reason, store.now) == (PEER_LOST, 0.0)
+        assert said.message.endswith("worker 4 on node gpu-4: GPU: none")
 
 
 def test_who_is_asked_to_leave_does_not_wait() -> None:

@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from modelwright.api.artifacts import ColumnKind, InputColumn
 from modelwright.runtime.train.columns import Floats
-from modelwright.runtime.train.preprocessing import MAX_CATEGORIES, Preprocessor, fit
+from modelwright.runtime.train.preprocessing import FARTHEST, MAX_CATEGORIES, Preprocessor, fit
 from modelwright.runtime.train.problem import name_inputs
 from tests.unit.runtime_train.tables import cancer, diabetes, mixed, recipe_for, split_of
 
@@ -104,6 +104,17 @@ def test_a_column_without_a_value_is_zero_and_one_with_only_one_value_is_no_reas
 def test_a_median_is_no_more_than_float32_holds() -> None:
     made, _ = made_of(large=[3e38, 3e38, 1.0, np.nan])
     assert made.medians.tolist() == [np.float32(3e38)]
+
+
+@pytest.mark.parametrize("odd", [-3.4028234663852886e38, 3e38, 1e30])
+def test_a_value_far_beyond_all_others_is_still_a_number_where_it_is_scaled(odd: float) -> None:
+    made, frame = made_of(slope=[0.0, 0.1, 0.2, 0.5])
+    rows = frame.head(2).assign(slope=np.array([odd, 0.2], dtype=np.float32))
+    features = made.transform(rows)
+    assert np.isfinite(features).all()
+    assert abs(features[0, 0]) == FARTHEST
+    assert abs(features[1, 0]) < 1
+    assert (answer(made.graph(), made.columns, rows) == features).all()
 
 
 def test_a_text_that_training_has_not_seen_or_seldom_is_none_of_the_categories() -> None:

@@ -168,6 +168,17 @@ def test_the_learning_rate_falls_to_zero(split: Split) -> None:
     assert trainer._learning_rate() == pytest.approx(0)
 
 
+def test_weights_that_are_no_numbers_are_no_checkpoint(split: Split) -> None:
+    parameters = RECIPE.neural_network.model_copy(update={"learning_rate": 1e30})
+    _, trainer = begin(split, RECIPE.model_copy(update={"neural_network": parameters}), World())
+    trainer.capture()
+    for _ in range(3):
+        trainer.advance()
+    with pytest.raises(RunError, match="no numbers after step 3: lower the learning rate") as caught:
+        trainer.capture()
+    assert (caught.value.reason, caught.value.retryable) == ("Diverged", False)
+
+
 def test_weights_are_kept_without_the_optimizer(split: Split) -> None:
     trainer = advance(begin(split, RECIPE, World())[1], 1)
     tensors = safetensors.numpy.load(trainer.weights()["weights.safetensors"])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from modelwright.api.recipe import TabularRecipe
+from modelwright.api.trainingjob import CheckpointStatus
 from modelwright.registry.store import ObjectStore
 from modelwright.registry.versions import register
 from modelwright.runtime.failure import DataError
@@ -47,6 +48,11 @@ def start(store: ObjectStore, split: Split, recipe: TabularRecipe = RECIPE, **so
     return trainer
 
 
+def checkpoint(store: ObjectStore, trainer: Trainer, split: Split) -> CheckpointStatus:
+    meaning = {"signature.json": split.signature.model_dump_json(by_alias=True).encode()}
+    return CheckpointStore(store, run_of(), "theirs", meaning).save(3, trainer.capture()())
+
+
 VERSION = {"model": {"name": "m", "version": 1}}
 
 
@@ -60,7 +66,7 @@ def test_a_job_starts_with_the_weights_of_a_version_at_step_0(split: Split, tmp_
 
 def test_a_job_starts_with_the_weights_of_a_checkpoint_of_another_job(split: Split) -> None:
     store, other = memory_store(), trained(split)
-    there = CheckpointStore(store, run_of(), "theirs").save(3, other.capture()())
+    there = checkpoint(store, other, split)
     mine = start(store, split, checkpoint=there.uri)
     assert mine.weights() == other.weights()
     assert mine.step == 0
@@ -91,6 +97,15 @@ def test_weights_that_would_mean_something_else_are_refused(split: Split, tmp_pa
     fewer = RECIPE.model_copy(update={"features": tuple(column.name for column in split.columns[:5])})
     with pytest.raises(DataError, match="has other columns than this job"):
         start(store, split_of(cancer(), fewer), fewer, **VERSION)
+
+
+def test_a_checkpoint_that_would_mean_something_else_is_refused(split: Split) -> None:
+    store = memory_store()
+    there = checkpoint(store, trained(split), split)
+    # As many columns and classes, and so layers of the same size; but others.
+    renamed = cancer().rename(columns={"mean radius": "radius"})
+    with pytest.raises(DataError, match=f"The checkpoint at {there.uri} has other columns than this job"):
+        start(store, split_of(renamed, RECIPE), checkpoint=there.uri)
 
 
 def test_a_network_of_another_size_is_refused_with_both_sizes(split: Split, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from modelwright.api.run import RUN_VARIABLE
 from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import DataError, RunError, explain
 from modelwright.runtime.train.checkpoints import CheckpointStore
-from modelwright.runtime.train.world import World
+from modelwright.runtime.train.world import PLAIN_PEER_WORDS, World, lost_peers
 from modelwright.runtime.watchdog import Patience, Standstill, Watchdog
 from modelwright.train._rows import Rows
 from tests.unit.registry.fake_s3 import FakeS3, memory_store
@@ -107,6 +108,24 @@ def test_the_operator_is_told_of_steps_losses_metrics_and_checkpoints(store: Obj
     assert first.progress.loss == pytest.approx(first.progress.loss)
     assert [(entry.name, entry.value) for entry in first.progress.metrics] == [("score", 0.25)]
     assert (last.progress.step, last.checkpoint.step, last.progress.eta_seconds) == (4, 4, 0)
+
+
+def test_numbers_whose_names_are_long_and_begin_alike_are_told_apart(store: ObjectStore) -> None:
+    layer = "grad_norm/module.transformer.encoder.layers.11.self_attention.query_key_value"
+    loop = Loop(store)
+    loop.session.report(0, **{f"{layer}.weight": 1.0, f"{layer}.bias": 2.0, "short": 3.0})
+    names = [metric.name for metric in loop.reporter.reports[-1].progress.metrics]
+    assert len(set(names)) == 3
+    assert all(len(name) <= 63 for name in names)
+    assert names[2] == "short"
+
+
+def test_a_loop_without_an_end_has_no_time_left_to_tell(store: ObjectStore) -> None:
+    loop = Loop(store)
+    for step in range(3):
+        loop.watch.seconds += 10
+        loop.session.report(step, total_steps=sys.maxsize)
+    assert loop.reporter.reports[-1].progress.eta_seconds is None
 
 
 def test_a_loss_that_is_no_number_is_left_out_of_a_report(store: ObjectStore) -> None:
@@ -200,6 +219,41 @@ def test_what_a_loop_raises_is_told_with_its_step(tmp_path: Path, monkeypatch: p
         loop()
     failure = explain(caught.value)
     assert (failure.step, failure.failure_class) == (7, "ApplicationError")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("DataLoader timed out after 30 seconds"), "TrainingError"),
+        (RuntimeError("Could not open a socket to the feature store"), "TrainingError"),
+        (
+            RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer"),
+            "PeerLost",
+        ),
+        (torch.distributed.DistBackendError("NCCL error in: ProcessGroupNCCL.cpp"), "PeerLost"),
+    ],
+)
+def test_an_error_of_a_loops_own_is_no_lost_peer(error: Exception, reason: str) -> None:
+    def loop() -> None:
+        with lost_peers(PLAIN_PEER_WORDS):
+            raise error
+
+    with pytest.raises(RuntimeError if reason == "TrainingError" else RunError) as caught:
+        loop()
+    assert explain(caught.value).reason == reason
+
+
+def test_who_trains_alone_has_no_peer_to_lose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+
+    def loop() -> None:
+        with train.session(tmp_path):
+            raise RuntimeError("connection closed by peer")
+
+    with pytest.raises(RuntimeError, match="closed by peer") as caught:
+        loop()
+    assert explain(caught.value).reason == "TrainingError"
 
 
 class Listening(Watchdog):

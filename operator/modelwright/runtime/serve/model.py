@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from modelwright.api.artifacts import ColumnKind, Reference, ReferenceColumn, Signature
+from modelwright.api.artifacts import SIGNATURE_FILE, ColumnKind, Reference, ReferenceColumn, Signature
 from modelwright.api.recipe import Task
 from modelwright.runtime.serve.batch import Batch, Layout
 from modelwright.runtime.serve.errors import InferenceError, ModelLoadError
@@ -110,7 +110,7 @@ class Model:
 def load(name: str, version: int, directory: Path, threads: int) -> Model:
     """Return the model that lies in a directory, not yet warm. Raises ModelLoadError."""
     try:
-        signature = Signature.model_validate_json((directory / "signature.json").read_bytes())
+        signature = Signature.model_validate_json((directory / SIGNATURE_FILE).read_bytes())
         reference = Reference.model_validate_json((directory / "reference.json").read_bytes())
         session = _session(directory / "model.onnx", threads)
     except OSError as error:

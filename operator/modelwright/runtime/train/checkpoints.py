@@ -110,10 +110,12 @@ class CheckpointFolder:
 class CheckpointStore:
     """The checkpoints of one job.
 
-    `fingerprint` stands for data and recipe: a state that was learnt from other ones is never resumed.
+    `fingerprint` stands for data and recipe: a state that was learnt from other ones is never resumed. `beside` are
+    files that every checkpoint has, for those who start from it: what its state means.
     """
 
-    def __init__(self, store: ObjectStore, run: Run, fingerprint: str) -> None:
+    def __init__(self, store: ObjectStore, run: Run, fingerprint: str, beside: Files | None = None) -> None:
+        self._beside = beside or {}
         self._store = store
         self._run = run
         self._fingerprint = fingerprint
@@ -141,7 +143,7 @@ class CheckpointStore:
     def save(self, step: int, files: Files, metrics: Mapping[str, float] | None = None) -> CheckpointStatus:
         """Write a checkpoint, then delete those that are no longer needed."""
         folder = self.folder(step)
-        whole = files | {_FINGERPRINT_FILE: self._fingerprint.encode()}
+        whole = {**files, **self._beside, _FINGERPRINT_FILE: self._fingerprint.encode()}
         described = {name: folder.write(name, data) for name, data in whole.items()}
         return self.publish(step, described, metrics or {})
 
@@ -154,7 +156,11 @@ class CheckpointStore:
         folder = self.folder(step)
         folder.finish(manifest)
         self._metrics[step] = manifest.metrics
-        self._prune(step)
+        try:
+            self._prune(step)
+        except StoreError as error:
+            # The next one tries again; this one is there, whatever has become of those before.
+            logger.warning("old checkpoints could not be deleted: %s", error)
         return CheckpointStatus(step=step, uri=folder.uri, time=now)
 
     def discard(self) -> None:

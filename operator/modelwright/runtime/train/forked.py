@@ -16,6 +16,10 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.api import PContext, SubprocessContext
 
 from modelwright.runtime.orphan import end_with_parent
+from modelwright.runtime.train import spare
+
+_UNKNOWN = 255
+"""What `multiprocessing` says then."""
 
 
 class _Process:
@@ -30,7 +34,9 @@ class _Process:
         return self._process.pid
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        code = self._process.exitcode
+        # Of a process whose fork server has gone nobody knows how it ended; it ends with that, by the same signal.
+        return -signal.SIGKILL if code == _UNKNOWN and spare.is_gone() else code
 
     def wait(self, timeout: float) -> None:
         self._process.join(timeout)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from modelwright.api.artifacts import Lineage, Signature
+from modelwright.api.artifacts import SIGNATURE_FILE, Lineage, Signature
 from modelwright.api.run import Comparison, Run
 from modelwright.api.trainingjob import Dataset, Promotion, PromotionRule
 from modelwright.registry.aliases import read_alias
@@ -126,7 +126,7 @@ def split_warnings(incumbent: Incumbent, dataset: Dataset) -> tuple[str, ...]:
 
 def _load(version: int, folder: Path) -> Incumbent:
     try:
-        signature = Signature.model_validate_json((folder / "signature.json").read_bytes())
+        signature = Signature.model_validate_json((folder / SIGNATURE_FILE).read_bytes())
         lineage = Lineage.model_validate_json((folder / "lineage.json").read_bytes())
         return Incumbent(version, GraphModel(folder / "model.onnx", signature), lineage)
     except FileNotFoundError as error:

@@ -18,7 +18,7 @@ import torch
 
 from modelwright.api.recipe import TabularRecipe
 from modelwright.runtime.cpus import available_cpus
-from modelwright.runtime.failure import DataError
+from modelwright.runtime.failure import DataError, RunError
 from modelwright.runtime.train import network
 from modelwright.runtime.train.adamw import AdamW
 from modelwright.runtime.train.columns import Floats
@@ -78,10 +78,16 @@ class NetworkTrainer:
         return stops > 0
 
     def capture(self) -> Callable[[], Files]:
-        """Copy weights and optimizer to host memory; see `Trainer`."""
+        """Copy weights and optimizer to host memory; see `Trainer`.
+
+        Raises `RunError` Diverged where one of them is no number: the checkpoints before are left to go on from.
+        """
         tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self._optimizer.state().items()}
         copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+        if not all(bool(torch.isfinite(value).all()) for value in copies.values()):
+            message = f"The weights are no numbers after step {self.step}: lower the learning rate"
+            raise RunError("Diverged", message, retryable=False)
         return lambda: {STATE_FILE: safetensors.torch.save(copies)}
 
     def restore(self, step: int, files: Files) -> None:

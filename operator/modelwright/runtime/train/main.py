@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from modelwright.api import layout
-from modelwright.api.artifacts import Metrics
+from modelwright.api.artifacts import SIGNATURE_FILE, Metrics
 from modelwright.api.recipe import TabularRecipe
 from modelwright.api.run import RUN_VARIABLE, Comparison, Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import Dataset, ModelOutput, RegisteredVersion
@@ -138,7 +138,8 @@ def _train(around: Surroundings, store: ObjectStore, scratch: Path) -> None:
     if world.leads:
         incumbent.require_comparable(store, run, split, scratch)
     preprocessor, trainer = begin(split, recipe, world)
-    checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset))
+    meaning = {SIGNATURE_FILE: split.signature.model_dump_json(by_alias=True).encode()}
+    checkpoints = CheckpointStore(store, run, fingerprint(split, recipe, dataset), meaning)
     learnt = learn(trainer, checkpoints, around, lambda: warmstart.begin(trainer, store, run, split.signature))
     with together.until_all_are_done(world, around.stop, trainer.step):
         if not world.leads:

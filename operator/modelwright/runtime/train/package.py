@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 
 import modelwright
-from modelwright.api.artifacts import DatasetLineage, Lineage, Metrics, Reference, Signature
+from modelwright.api.artifacts import SIGNATURE_FILE, DatasetLineage, Lineage, Metrics, Reference, Signature
 from modelwright.api.goodput import Spent
 from modelwright.api.recipe import TabularRecipe
 from modelwright.api.run import Comparison, Run
@@ -41,7 +41,7 @@ def write(package: Package, directory: Path, *, model: str, version: int, create
     for name, data in package.weights.items():
         (directory / name).write_bytes(data)
     documents: dict[str, ApiModel | None] = {
-        "signature.json": package.signature,
+        SIGNATURE_FILE: package.signature,
         METRICS_FILE: package.metrics,
         "reference.json": package.reference,
         "lineage.json": package.lineage,

@@ -155,11 +155,12 @@ class RollCall:
         # Asked again and again: the store's own wait does not end for SIGTERM, and warns of every one in vain.
         deadline, pause = self.now() + timeout_seconds, _SHORTEST_PAUSE
         while not self.store.check([self._key("all")]):
-            if stop.requested:
-                raise terminated(0)
+            # First: whoever failed is why this one is asked to stop.
             if self.store.check([self._key("failed")]):
                 why = self.store.get(self._key("failed")).decode()
                 raise RunError(PEER_LOST, f"Another worker did not pass its preflight: {why}", retryable=True)
+            if stop.requested:
+                raise terminated(0)
             if self.now() >= deadline:
                 raise self._absent(timeout_seconds)
             self.sleep(pause)

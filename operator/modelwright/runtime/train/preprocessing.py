@@ -19,6 +19,9 @@ from modelwright.runtime.train.columns import Floats
 
 MAX_CATEGORIES = 100
 """The most frequent ones; a rarer or a new one is encoded as none of them."""
+FARTHEST = np.float32(1e6)
+"""Deviations from the mean that count. A value beyond them, such as the -3.4e38 that stands for none in rasters, would
+be more than float32 holds where it is scaled, and no number in the network."""
 TARGET_OPSET = {"": 18, "ai.onnx.ml": 3}
 _FEATURES = "features"
 
@@ -80,7 +83,12 @@ class Preprocessor:
 
     def _numbers(self, values: Floats) -> Floats:
         known = _imputed(values, self.medians)
-        return known if self.scaling is None else (known - self.scaling.means) / self.scaling.deviations
+        if self.scaling is None:
+            return known
+        with np.errstate(over="ignore"):
+            scaled = (known - self.scaling.means) / self.scaling.deviations
+        bounded: Floats = np.clip(scaled, -FARTHEST, FARTHEST)
+        return bounded
 
     def _number_nodes(self, inputs: list[str]) -> Iterator[onnx.NodeProto]:
         yield helper.make_node("Concat", inputs, ["numbers"], axis=1)
@@ -89,12 +97,15 @@ class Preprocessor:
         if self.scaling is not None:
             yield helper.make_node("Sub", ["known", "means"], ["centred"])
             yield helper.make_node("Div", ["centred", "deviations"], ["scaled"])
+            yield helper.make_node("Clip", ["scaled", "least", "most"], ["bounded"])
 
     def _weights(self) -> Iterator[onnx.TensorProto]:
         yield numpy_helper.from_array(self.medians, "medians")
         if self.scaling is not None:
             yield numpy_helper.from_array(self.scaling.means, "means")
             yield numpy_helper.from_array(self.scaling.deviations, "deviations")
+            yield numpy_helper.from_array(-FARTHEST, "least")
+            yield numpy_helper.from_array(FARTHEST, "most")
 
 
 def fit(features: Any, columns: tuple[InputColumn, ...], *, scale: bool) -> Preprocessor:

@@ -11,6 +11,11 @@ import sys
 from collections.abc import Sequence
 from multiprocessing import forkserver, resource_tracker, util
 
+from modelwright.runtime.orphan import end_with_parent
+
+_started: list[int] = []
+"""The process id of the spare."""
+
 
 def start() -> None:
     """Start it; what `multiprocessing` starts in this process by the method `forkserver` comes from it from now on."""
@@ -27,12 +32,23 @@ def start() -> None:
         util.spawnv_passfds = spawn
 
 
+def is_gone() -> bool:
+    """Tell whether a spare was started, and has ended."""
+    try:
+        return any(os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None for pid in _started)
+    except ChildProcessError:
+        return True
+
+
 def _fork(path: bytes, args: Sequence[object], passfds: Sequence[int]) -> int:
     """Run the program behind `-c` in a copy of this process, with these files alone; return the copy's process id."""
     if process := os.fork():
+        _started[:] = [process]
         return process
     code = 1
     try:
+        # The processes that it has forked have the pipe by which it would notice the end of the agent.
+        end_with_parent()
         # Above all the pipe by which it notices that its last client has gone.
         _close_all_but(passfds)
         exec(str(args[-1]), {})  # noqa: S102 (what multiprocessing would have given to a new interpreter)

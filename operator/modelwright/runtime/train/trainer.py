@@ -30,7 +30,10 @@ class Trainer(Protocol):
         """The training loss of the last step."""
 
     def capture(self) -> Callable[[], Files]:
-        """Copy the state now; the returned function turns it into files, on whatever thread it is called."""
+        """Copy the state now; the returned function turns it into files, on whatever thread it is called.
+
+        Raises `RunError` Diverged where nothing could go on from it.
+        """
 
     def restore(self, step: int, files: Files) -> None:
         """Take over a captured state."""

@@ -3,7 +3,7 @@
 import logging
 
 from modelwright.api import layout
-from modelwright.api.artifacts import Signature
+from modelwright.api.artifacts import SIGNATURE_FILE, Signature
 from modelwright.api.checkpoint import ModelVersion
 from modelwright.api.run import Run
 from modelwright.registry.store import ObjectStore
@@ -14,7 +14,6 @@ from modelwright.runtime.train.trainer import STATE_FILE, WEIGHTS_FILE, Files, T
 
 logger = logging.getLogger(__name__)
 
-_SIGNATURE_FILE = "signature.json"
 _MODEL = "model."
 
 
@@ -25,11 +24,12 @@ def begin(trainer: Trainer, store: ObjectStore, run: Run, signature: Signature) 
     source = run.training.resume.from_
     if source.model is not None:
         files = fetch_version(store, source.model)
-        _require_same_columns(Signature.model_validate_json(files[_SIGNATURE_FILE]), signature, source.model)
+        whose = f"Version {source.model.version} of {source.model.name}"
+        _require_same_columns(Signature.model_validate_json(files[SIGNATURE_FILE]), signature, whose)
         trainer.start_from({WEIGHTS_FILE: files[WEIGHTS_FILE]})
         logger.info("started from the weights of %s version %d", source.model.name, source.model.version)
     elif source.checkpoint is not None:
-        trainer.start_from({WEIGHTS_FILE: _network_of(source.checkpoint, store)})
+        trainer.start_from({WEIGHTS_FILE: _network_of(source.checkpoint, store, signature)})
         logger.info("started from the weights of %s", source.checkpoint)
 
 
@@ -42,7 +42,7 @@ def fetch_version(store: ObjectStore, model: ModelVersion) -> Files:
     if manifest is None:
         raise _impossible(f"There is no version {model.version} of model {model.name} in {store.uri}")
     files: Files = {}
-    for name in (WEIGHTS_FILE, _SIGNATURE_FILE):
+    for name in (WEIGHTS_FILE, SIGNATURE_FILE):
         if name not in manifest.files:
             raise _impossible(
                 f"Version {model.version} of {model.name} has no {name}: only a network can be gone on with"
@@ -59,13 +59,14 @@ def checkpoint_folder(store: ObjectStore, uri: str) -> CheckpointFolder:
     return CheckpointFolder(store.at(uri.rstrip("/")), "")
 
 
-def _network_of(uri: str, store: ObjectStore) -> bytes:
+def _network_of(uri: str, store: ObjectStore, signature: Signature) -> bytes:
     """Return the weights in a recipe's checkpoint, as a version has them."""
     files = checkpoint_folder(store, uri).read_all()
     if files is None:
         raise _impossible(f"There is no complete checkpoint at {uri}")
-    if STATE_FILE not in files:
+    if STATE_FILE not in files or SIGNATURE_FILE not in files:
         raise _impossible(f"The checkpoint at {uri} is not of a network that a recipe trained")
+    _require_same_columns(Signature.model_validate_json(files[SIGNATURE_FILE]), signature, f"The checkpoint at {uri}")
     import safetensors.torch  # imports torch, which a job of trees has no use for
 
     tensors = safetensors.torch.load(files[STATE_FILE])
@@ -73,7 +74,7 @@ def _network_of(uri: str, store: ObjectStore) -> bytes:
     return bytes(safetensors.torch.save(weights))
 
 
-def _require_same_columns(theirs: Signature, ours: Signature, model: ModelVersion) -> None:
+def _require_same_columns(theirs: Signature, ours: Signature, whose: str) -> None:
     for what, one, other in (
         ("task", theirs.task, ours.task),
         ("target", theirs.target, ours.target),
@@ -82,8 +83,8 @@ def _require_same_columns(theirs: Signature, ours: Signature, model: ModelVersio
     ):
         if one != other:
             raise _impossible(
-                f"Version {model.version} of {model.name} has other {what} than this job: its weights would mean "
-                "something else here. Leave resume out, or give it what it knows"
+                f"{whose} has other {what} than this job: its weights would mean something else here. Leave resume "
+                "out, or give it what it knows"
             )
 
 

@@ -24,6 +24,8 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 # What gloo and NCCL say when the other end has gone; they raise nothing more specific than RuntimeError.
 _PEER_WORDS = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl", "socket", "timed out")
+PLAIN_PEER_WORDS = ("connection closed by peer", "/gloo/", "nccl", "processgroup")
+"""What a program of the user's does not say of itself."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,14 @@ def _unpack(message: Any, tensors: Sequence[Any]) -> None:
 
 
 @contextmanager
-def lost_peers() -> Iterator[None]:
-    """Turn a broken connection to another process into `RunError` PeerLost."""
+def lost_peers(words: Sequence[str] = _PEER_WORDS) -> Iterator[None]:
+    """Turn a broken connection to another process into `RunError` PeerLost; `words` are those by which it is known."""
     try:
         yield
     except RuntimeError as error:
         # torch's own errors of this kind are RuntimeErrors too.
         text = f"{type(error).__module__} {error}".lower()
-        if any(word in text for word in ("torch.distributed", *_PEER_WORDS)):
+        if any(word in text for word in ("torch.distributed", *words)):
             raise RunError(PEER_LOST, "The connection to another worker broke", retryable=True) from error
         raise
 
