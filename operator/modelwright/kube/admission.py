@@ -184,7 +184,7 @@ class Admission:
             record = self._objects.record(key)
             if record is None:
                 continue
-            place = self._objects.owner_key(record.owner or "")
+            place = self._objects.parent(key, record.owner)
             above = None if place is None else self._objects.record(place)
             versions = (record.version, above.version if above is not None else 0)
             before = self._seen.get(key)

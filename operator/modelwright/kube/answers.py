@@ -1,5 +1,7 @@
 """Answers to what plans ask."""
 
+import asyncio
+
 from modelwright.api.schema import API_VERSION
 from modelwright.kube import errors
 from modelwright.kube.client import Client
@@ -32,6 +34,7 @@ class Answers:
         self._client = client
         self._objects = objects
         self._stores = stores
+        self._many = asyncio.Lock()
 
     async def answer(self, question: Question) -> Answer:
         """Return the answer, or `Unavailable` when it cannot be had now."""
@@ -60,6 +63,10 @@ class Answers:
                     return opened.folders(prefix)
 
         try:
+            if isinstance(question, ReadDocuments):
+                # One at a time: thousands of documents may be tens of megabytes, and of several nobody gets an answer.
+                async with self._many:
+                    return await self._stores.call(question.store, read)
             return await self._stores.call(question.store, read)
         except StoreError as error:
             return Unavailable(error.message)

@@ -154,7 +154,15 @@ class App:
 
     def _reflectors(self, *resources: Resource) -> list[Reflector]:
         return [
-            Reflector(self.client, resource, scope, self.objects, self.rollcall.soon, optional=resource in OPTIONAL)
+            Reflector(
+                self.client,
+                resource,
+                scope,
+                self.objects,
+                self.rollcall.soon,
+                optional=resource in OPTIONAL,
+                one_of_many=len(self.process.scopes) > 1,
+            )
             for resource in resources
             for scope in self.process.scopes
         ]

@@ -43,7 +43,9 @@ class Reflector:
         clock: Callable[[], float] = time.monotonic,
         *,
         optional: bool = False,
+        one_of_many: bool = False,
     ) -> None:
+        """`optional`: there may be no such kind. `one_of_many`: other namespaces are looked after as well."""
         self.resource = resource
         self.namespace = namespace
         self.synced = asyncio.Event()
@@ -53,6 +55,7 @@ class Reflector:
         self._objects = objects
         self._listed_again = listed_again
         self._optional = optional
+        self._one_of_many = one_of_many
         self._clock = clock
         self._version: str | None = None
         self._failures = 0
@@ -76,6 +79,8 @@ class Reflector:
                     self._version = None
                 if self._optional and isinstance(error, errors.Rejected | errors.NotFound):
                     await self._without(error)
+                elif self._one_of_many and isinstance(error, errors.Rejected):
+                    await self._shut_out(error)
                 else:
                     await self._pause(error.message)
 
@@ -85,6 +90,13 @@ class Reflector:
             log.warning("%s cannot be watched: %s", self.resource.plural, error.message)
         for key, uid in self._objects.absent(self.resource.kind, self.namespace, (), _NEVER):
             self._objects.remove(key, uid)
+        self._failures, self.last_contact = 0, self._clock()
+        self.synced.set()
+        await asyncio.sleep(ABSENT_SECONDS)
+
+    async def _shut_out(self, error: errors.ApiError) -> None:
+        """Wait for a namespace that may not be seen: it may be gone, and its Role with it. The others go on."""
+        log.warning("%s in %s cannot be watched: %s", self.resource.plural, self.namespace, error.message)
         self._failures, self.last_contact = 0, self._clock()
         self.synced.set()
         await asyncio.sleep(ABSENT_SECONDS)

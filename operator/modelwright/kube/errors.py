@@ -6,6 +6,8 @@ _PERMANENT = frozenset({400, 403, 405, 406, 413, 415, 422})
 _LONGEST_MESSAGE = 1024
 _NOT_THE_SCHEMA = "failed to create typed patch object"
 """Server-side apply says so of an unknown field or a wrong type, with the status 500."""
+_NOT_ASKED = "Internal error occurred: failed calling webhook"
+"""With the same status: nothing was written, and people have to see why."""
 
 
 class ApiError(Exception):
@@ -50,7 +52,7 @@ def from_response(code: int, payload: bytes, retry_after: str | None = None) -> 
         kind = Conflict
     elif code == 410:
         kind = Expired
-    elif code in _PERMANENT or message.startswith(_NOT_THE_SCHEMA):
+    elif code in _PERMANENT or message.startswith((_NOT_THE_SCHEMA, _NOT_ASKED)):
         kind = Rejected
     wait = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
     return kind(message, code, wait)

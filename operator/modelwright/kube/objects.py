@@ -105,12 +105,15 @@ class Objects:
         return True
 
     def remove(self, key: Key, uid: str, version: int = 0) -> bool:
-        """Forget one life of an object, gone since a resource version if that is known; return whether it was here."""
+        """Forget one life of an object, gone since a resource version if that is known; return whether it was here.
+
+        Where it is not known, it may only be out of sight, and comes back when it is seen again.
+        """
         known = self._records.get(key)
         if known is None or known.uid != uid:
             self._bury(uid, version)
             return False
-        self._forget(key, max(version, known.version))
+        self._forget(key, max(version, known.version) if version else 0)
         self._announce(key, known.owner, None)
         return True
 
@@ -140,15 +143,26 @@ class Objects:
         return self._records.get(key)
 
     def children(self, uid: str) -> dict[str, tuple[Object, ...]]:
-        """Return copies of the objects that carry an owner's UID, by kind, in the order of their names."""
+        """Return copies of the objects that carry an owner's UID, by kind, in the order of their names.
+
+        Of its namespace alone: whoever may write in another one is not to speak of it.
+        """
         found: dict[str, tuple[Object, ...]] = {}
+        home = self._ours.get(uid)
         for key in sorted(self._children.get(uid, ())):
+            if home is not None and key.namespace != home.namespace:
+                continue
             found[key.kind] = (*found.get(key.kind, ()), orjson.loads(self._records[key].raw))
         return found
 
     def owner_key(self, uid: str) -> Key | None:
         """Return the address of the object of ours with a UID."""
         return self._ours.get(uid)
+
+    def parent(self, key: Key, owner: str | None) -> Key | None:
+        """Return the address of the owner whose UID a child carries; None where that is of another namespace."""
+        found = self._ours.get(owner or "")
+        return found if found is not None and found.namespace == key.namespace else None
 
     def keys(self, *kinds: str) -> Iterator[Key]:
         """Return the addresses of all objects of some kinds, as they are now."""
@@ -183,6 +197,8 @@ class Objects:
                 del self._children[owner or ""]
 
     def _bury(self, uid: str, version: int) -> None:
+        if not version:
+            return
         self._gone[uid] = max(version, self._gone.get(uid, 0))
         if len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)

@@ -15,6 +15,7 @@ from modelwright.kube.objects import Key
 
 _FIRST_RETRY = 1.0
 _LONGEST_RETRY = 300.0
+_SLACK = 64
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Schedule:
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
             heapq.heappush(self._heap, (due, next(self._serial), key))
+            if len(self._heap) > 2 * len(self._due) + _SLACK:
+                # Times that were given up go when they are next, which those of deadlines are not for days.
+                self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+                heapq.heapify(self._heap)
 
     def pop(self, now: float) -> Key | None:
         """Return the key to reconcile now, if there is one; it is active until `finish`."""

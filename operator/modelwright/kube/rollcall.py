@@ -34,8 +34,8 @@ class _Differences:
 
     late: dict[Key, int] = field(default_factory=dict)
     """Resource versions that the API server has and the store has not."""
-    gone: dict[Key, str] = field(default_factory=dict)
-    """UIDs of objects that only the store has."""
+    gone: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    """UIDs of objects that only the store has, and the resource version at which they were not there."""
 
 
 class RollCall:
@@ -95,14 +95,20 @@ class RollCall:
         found = _Differences()
         for resource in OURS:
             for namespace in self._namespaces:
-                await self._compare(resource, namespace, found)
+                try:
+                    await self._compare(resource, namespace, found)
+                except errors.Rejected as error:
+                    if len(self._namespaces) == 1:
+                        raise
+                    # It may be gone, and its Role with it; the others go on.
+                    log.warning("%s in %s cannot be listed: %s", resource.plural, namespace, error.message)
         await self._wait(found)
         late, gone = self._left(found)
         missed = bool(gone)
         for key in late:
             missed = await self._repair(key) or missed
         for key in gone:
-            self._objects.remove(key, found.gone[key])
+            self._objects.remove(key, *found.gone[key])
             log.warning("%s %s/%s was deleted and no watch had said so", *key)
             self._metrics.watch_repairs.labels(key.kind).inc()
         self.last_call = self._clock()
@@ -125,7 +131,8 @@ class RollCall:
                 key = Key(resource.kind, metadata["namespace"], metadata["name"])
                 present.add((key, metadata["uid"]))
                 found.late[key] = int(metadata["resourceVersion"])
-        found.gone |= dict(self._objects.absent(resource.kind, namespace, present, int(version)))
+        absent = self._objects.absent(resource.kind, namespace, present, int(version))
+        found.gone |= {key: (uid, int(version)) for key, uid in absent}
 
     def _left(self, found: _Differences) -> tuple[list[Key], list[Key]]:
         """Return what is still late, and what is still there though it is gone."""
@@ -133,7 +140,9 @@ class RollCall:
         late = [
             key for key, version in found.late.items() if (record := records(key)) is None or record.version < version
         ]
-        gone = [key for key, uid in found.gone.items() if (record := records(key)) is not None and record.uid == uid]
+        gone = [
+            key for key, (uid, _) in found.gone.items() if (record := records(key)) is not None and record.uid == uid
+        ]
         return late, gone
 
     async def _wait(self, found: _Differences) -> None:

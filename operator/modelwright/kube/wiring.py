@@ -23,7 +23,7 @@ class Dispatcher:
         if key.kind in _OUR_KINDS:
             concerned.append(key)
             concerned += self._watches.holders(ObjectWatch(*key))
-        if owner is not None and (parent := self._objects.owner_key(owner)) is not None:
+        if (parent := self._objects.parent(key, owner)) is not None:
             concerned.append(parent)
         for target in concerned:
             if target != by:

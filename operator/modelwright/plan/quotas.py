@@ -67,7 +67,8 @@ def admit(quotas: Iterable[Quota], contenders: Iterable[Contender]) -> list[Cont
     """Return who may start now, in order: by priority, then by age.
 
     Who does not fit keeps those behind from the room that it waits for: small gangs cannot starve a large one. One that
-    can never fit keeps nobody.
+    can never fit keeps nobody. Nor does one keep room in a larger quota for which, in a smaller one, it has to wait for
+    others of the line anyway: a team that waits in its own quota would have the whole cluster wait with it.
     """
     known = tuple(quotas)
     free = {(quota.name, name): value for quota in known for name, value in quota.resources.items()}
@@ -79,12 +80,14 @@ def admit(quotas: Iterable[Quota], contenders: Iterable[Contender]) -> list[Cont
             _take(free, shares)
         elif all(value <= whole[place] for place, value in shares):
             waiting.append((gang, shares))
-    admitted = []
+    admitted, in_line = [], dict(whole)
     for gang, shares in sorted(waiting, key=lambda entry: entry[0].place()):
-        _take(free, shares)
-        # What was taken for one that has to wait is kept for it.
-        if all(free[place] >= 0 for place, _ in shares):
+        if all(free[place] >= value for place, value in shares):
             admitted.append(gang)
+        behind = [(place, value) for place, value in shares if in_line[place] < value]
+        # What is taken for one that has to wait is kept for it.
+        for places in (free, in_line):
+            _take(places, behind or shares)
     return admitted
 
 

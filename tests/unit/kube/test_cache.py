@@ -183,3 +183,20 @@ async def test_a_kind_that_another_operator_brings_is_waited_for_and_nobody_has_
     task.cancel()
     # Before it was there, when its watch broke, and when the kind had been taken away again.
     assert seen == [(True, []), (True, ["a"]), (True, [])]
+
+
+async def test_a_namespace_that_may_not_be_seen_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache, "ABSENT_SECONDS", 0.0)
+    clock, objects = Clock(), Objects()
+    script = Script([([[job("a", 1)]], "5"), errors.Rejected("no role", 403)], [[errors.Rejected("no role", 403)]])
+    reflector = Reflector(script, JOB, "ns", objects, Mock(), clock, one_of_many=True)
+    clock.now += 10_000
+    task = asyncio.create_task(reflector.run())
+    async with asyncio.timeout(5):
+        await script.done.wait()
+    task.cancel()
+    assert reflector.synced.is_set()
+    assert reflector.last_contact == clock()
+    assert objects.get(Key("Job", "ns", "a")) is not None, "what was seen is not gone for that"

@@ -193,3 +193,25 @@ def test_of_a_ray_job_only_what_counts_of_its_templates_is_kept() -> None:
         "headGroupSpec": {"template": {"spec": kept}},
         "workerGroupSpecs": [{"replicas": 2}],
     }
+
+
+def test_what_was_only_out_of_sight_is_there_again_when_it_is_seen() -> None:
+    objects = Objects()
+    objects.put(shown(training_job(), "u", 7))
+    # A kind that could not be listed for a moment, or a write that was answered with "not found".
+    assert objects.remove(KEY, "u")
+    assert objects.put(shown(training_job(), "u", 7))
+    assert objects.get(KEY) is not None
+
+
+def test_nobody_speaks_for_an_object_of_another_namespace() -> None:
+    objects = Objects()
+    objects.put(shown(training_job(), "u", 1))
+    ours, theirs = (shown(child("Job", name, "u"), f"uid-{name}", 2) for name in ("a-1", "a-2"))
+    theirs["metadata"]["namespace"] = "others"
+    for each in (ours, theirs):
+        objects.put(each)
+    assert [found["metadata"]["name"] for found in objects.children("u")["Job"]] == ["a-1"]
+    assert objects.parent(Key("Job", "ns", "a-1"), "u") == KEY
+    assert objects.parent(Key("Job", "others", "a-2"), "u") is None
+    assert objects.parent(Key("Job", "ns", "a-1"), None) is None

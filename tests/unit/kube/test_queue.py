@@ -226,3 +226,18 @@ def test_a_queue_stands_still_when_a_key_waits_and_nothing_begins_or_ends() -> N
     assert queue.stands_still(300)
     queue.last_progress = clock.now - 10
     assert not queue.stands_still(300)
+
+
+def test_wake_ups_that_were_given_up_are_forgotten_though_others_are_due_before_them() -> None:
+    schedule, far = Schedule(jitter=lambda: 1.0), 7 * 86400.0
+    schedule.add_at(B, far / 2)
+    for look in range(2000):
+        schedule.add_at(A, look + far)
+        schedule.add(A, look)
+        assert schedule.pop(look) == A
+        schedule.finish(A, Outcome(), look)
+    assert len(schedule._heap) < 200
+    schedule.add_at(A, far)
+    assert schedule.next_due() == far / 2
+    assert schedule.pop(far / 2) == B
+    assert schedule.pop(far) == A

@@ -1,10 +1,12 @@
 import asyncio
+from typing import Any
 
 import pytest
 
 from modelwright.kube import errors, rollcall
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key, Objects
+from modelwright.kube.resources import Resource
 from modelwright.kube.rollcall import PERIOD_SECONDS, RollCall
 from tests.unit.kube.fake_api import Clock, FakeApi, count, training_job
 
@@ -134,3 +136,25 @@ async def test_a_list_of_any_watch_leads_to_a_roll_call_within_seconds(monkeypat
         while world.last_call == before:  # noqa: ASYNC110 (a few turns of the loop)
             await asyncio.sleep(0.01)
     running.cancel()
+
+
+async def test_a_namespace_that_may_not_be_seen_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch)
+    world.objects.put(world.api.add(training_job()))
+
+    def roll(*namespaces: str) -> RollCall:
+        return RollCall(world.api, world.objects, world.metrics, namespaces, world.clock)
+
+    allowed = world.api.list
+
+    def list_(resource: Resource, namespace: str, *_: Any, **options: Any) -> Any:
+        if namespace == "gone":
+            raise errors.Rejected("no role", 403)
+        return allowed(resource, namespace, **options)
+
+    monkeypatch.setattr(world.api, "list", list_)
+    await roll("ns", "gone").complete()
+    with pytest.raises(errors.Rejected):
+        await roll("gone")._call()

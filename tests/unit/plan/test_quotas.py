@@ -131,3 +131,11 @@ def test_a_late_comer_of_low_priority_takes_no_room_from_those_who_wait(
     late = Contender("z", "a", {GPU: Decimal(gpus)}, admitted=False, priority=-1, created="z")
     came = admit(quotas, [*gangs, late])
     assert [entry for entry in came if entry != late] == admit(quotas, gangs)
+
+
+def test_a_team_that_waits_in_its_own_quota_does_not_have_the_whole_cluster_wait_with_it() -> None:
+    cluster, team = Quota("cluster", {GPU: Decimal(16)}), Quota("team", {GPU: Decimal(4)}, frozenset({"a"}))
+    theirs = [gang("a", 4, admitted=True), *(gang(name, 4) for name in "bcd")]
+    others = [gang(name, 4, namespace="b") for name in "xyz"]
+    # For the next of the team room is kept everywhere: its turn comes as soon as the one that runs has left.
+    assert names(admit([cluster, team], [*theirs, *others])) == "xy"
