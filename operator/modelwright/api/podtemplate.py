@@ -132,8 +132,8 @@ class PodOverride(ApiModel):
                 "restartPolicy is fixed to Never: failurePolicy says when the gang starts again",
             ),
             rule(
-                "!has(self.subdomain) && !has(self.hostname)",
-                "subdomain and hostname are fixed: the workers find each other by them",
+                "!has(self.subdomain) && !has(self.hostname) && !has(self.hostnameOverride)",
+                "subdomain, hostname and hostnameOverride are fixed: the workers find each other by them",
             ),
         ),
     )
@@ -147,6 +147,8 @@ class PodOverride(ApiModel):
     """The time between SIGTERM and SIGKILL, for a last checkpoint. torchrun leaves its processes all but 10 s of it."""
     restart_policy: Annotated[str, Field(max_length=63)] | None = None
     """Not to be given: see `failurePolicy`."""
+    hostname_override: Annotated[str, Field(max_length=64)] | None = None
+    """Not to be given."""
     subdomain: Annotated[str, Field(max_length=63)] | None = None
     """Not to be given: the workers find each other by it."""
     hostname: Annotated[str, Field(max_length=63)] | None = None

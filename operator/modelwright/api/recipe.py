@@ -71,10 +71,8 @@ class TabularRecipe(ApiModel):
     """What kind of answer the model gives."""
     target: ColumnName
     """The column to predict."""
-    features: Annotated[
-        tuple[ColumnName, ...], Field(max_length=2000, json_schema_extra={"x-kubernetes-list-type": "set"})
-    ] = ()
-    """The columns to predict from; every column but the target when empty."""
+    features: Annotated[tuple[ColumnName, ...], Field(max_length=2000)] = ()
+    """The columns to predict from, in the order in which the model has them; every column but the target when empty."""
     algorithm: Algorithm = Algorithm.NEURAL_NETWORK
     """How the model learns."""
     neural_network: NeuralNetworkParameters = NeuralNetworkParameters()

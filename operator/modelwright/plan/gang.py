@@ -11,7 +11,14 @@ from modelwright.api.processes import gpus
 from modelwright.api.run import REPORT_URL_VARIABLE, RUN_VARIABLE, TOKEN_AUDIENCE, TOKEN_FILE, Run, report_path
 from modelwright.api.trainingjob import Workers
 from modelwright.api.tuningsweep import SweepWorkers
-from modelwright.api.variables import CPUS_VARIABLE, GPUS_VARIABLE, HOSTS_VARIABLE, NODE_VARIABLE, WORKERS_VARIABLE
+from modelwright.api.variables import (
+    ADDRESS_VARIABLE,
+    CPUS_VARIABLE,
+    GPUS_VARIABLE,
+    HOSTS_VARIABLE,
+    NODE_VARIABLE,
+    WORKERS_VARIABLE,
+)
 from modelwright.plan import gangpods, podgroup, rayjob, rayscaling
 from modelwright.plan.actions import Action, Apply, CreateSecret, Object
 from modelwright.plan.launch import LOGGED, Program, processes, ray_command, torch_command
@@ -178,7 +185,7 @@ def _template(spec: Gang, settings: Settings) -> Object:
         "spec": {**_pod(spec, settings), **gangpods.placement(spec.workers, marks)},
     }
     made = gangpods.overridden(spec.workers, proposed)
-    contract = _contract(spec, marks, made["spec"]["containers"][0], settings)
+    contract = _contract(spec, marks, made["spec"], settings)
     sealed = gangpods.sealed(made, contract, spec.avoided_nodes)
     sealed["spec"] |= _membership(spec, sealed["spec"], settings)
     return sealed
@@ -209,14 +216,15 @@ def _pod(spec: Gang, settings: Settings) -> Object:
     }
 
 
-def _contract(spec: Gang, marks: Object, container: Object, settings: Settings) -> Object:
-    """Return what holds whatever the user's override says; `container` is the worker with the override in it."""
+def _contract(spec: Gang, marks: Object, pod: Object, settings: Settings) -> Object:
+    """Return what holds whatever the user's override says; `pod` is the spec with the override in it."""
+    container = pod["containers"][0]
     token = {"audience": TOKEN_AUDIENCE, "expirationSeconds": 3600, "path": TOKEN_FILE.rpartition("/")[2]}
     mount = {"name": IDENTITY_VOLUME, "mountPath": TOKEN_FILE.rpartition("/")[0], "readOnly": True}
     worker = {
         "name": WORKER,
         "command": [*(LOGGED if logs_uri(spec) else ()), *_command(spec, container)],
-        "env": [*_told(spec, container, settings), *_threads(spec, container)],
+        "env": [*_told(spec, container, settings), *_threads(spec, container), *_address(pod)],
         "volumeMounts": [mount],
     }
     return {
@@ -340,14 +348,21 @@ def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
     return [*plain, node, cpus_env(CPUS_VARIABLE)]
 
 
+def _address(pod: Object) -> list[Object]:
+    """Return what tells a pod its address where it has the host name of its node, which DNS need not know."""
+    if not pod.get("hostNetwork"):
+        return []
+    return [{"name": ADDRESS_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+
+
 def _scaling(spec: Gang, limits: dict[str, str | int]) -> dict[str, str]:
     workers = spec.workers
     return rayscaling.variables(spec.run.training.ray, workers, limits) if isinstance(workers, Workers) else {}
 
 
 def _without_override(run: Run) -> str:
-    """Return a run as JSON without what only the Job is made from, which may be long."""
-    override = {"pod_template"}
+    """Return a run as JSON without what only the Job is made from: a variable holds no more than 128 KiB."""
+    override = {"pod_template", "command", "args", "env"}
     workers = {"workers": override}
     return run.model_dump_json(
         by_alias=True,

@@ -53,7 +53,7 @@ def kept(look: Look) -> Goodput | None:
     completion = look.after.completion_time
     now = max(book.at, _seconds(completion) if completion else _epoch(look.now))
     for turn in turns(look.view, look.after.attempts, look.view.workers(look.workers.replicas)):
-        if book.at < turn.at <= now:
+        if book.at < turn.at <= now and not _is_for_the_pause(turn, book, look):
             book.turn(turn)
     current = _standing(look, book)
     if completion or current not in _ON_NODES or current is not book.current:
@@ -213,6 +213,11 @@ def _written(book: _Book, workers: Workers, *, ended: bool) -> Goodput:
         furthest_step=book.furthest,
         counted=book.counted,
     )
+
+
+def _is_for_the_pause(turn: Turn, book: "_Book", look: Look) -> bool:
+    """Tell whether a Job is only said to be held now for a suspension that was booked as such when it was asked for."""
+    return turn.bucket is Bucket.QUEUED and book.current is Bucket.SUSPENDED and look.view.state is JobState.HELD
 
 
 def _standing(look: Look, book: _Book | None = None) -> Bucket:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from modelwright.api import dns
 from modelwright.api.failurepolicy import PROCESS_RESTARTS
 from modelwright.api.processes import EVERY_GPU, RENDEZVOUS_PORT, agent_arguments, gpus
-from modelwright.api.variables import HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
+from modelwright.api.variables import ADDRESS_VARIABLE, HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
 RAY_PORT = 6379
@@ -26,9 +26,10 @@ _HEADLESS = 5
 """Seconds that those who save have when the head is gone. Most cannot: they wait for a peer that went with it."""
 
 # torchrun guesses the host of the rendezvous by looking its own name up in DNS, which may not know the pod yet.
-_TORCH = """\
+_TORCH = f"""\
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then host=1; else host=0; fi
-set -- --rdzv-conf="is_host=$host,join_timeout={join},read_timeout={read}" "$@"
+set -- --rdzv-conf="is_host=$host,join_timeout={{join}},read_timeout={{read}}" "$@"
+[ -z "${ADDRESS_VARIABLE}" ] || set -- --local-addr="${ADDRESS_VARIABLE}" "$@"
 """
 # Worker 0 may have no node yet, and only one that has an address is given a time to answer. That is waited for by the
 # Python that torchrun is a script of, when it has imported torch: not before torchrun itself would look the name up
@@ -38,13 +39,14 @@ _WHEN_PLACED = f"""\
 import os, sys
 sys.path[:] = [place for place in sys.path if place]
 from torch.distributed import run
-import socket, time
+import signal, socket, time
 def known(name):
     try:
         return bool(socket.getaddrinfo(name, None))
     except OSError:
         return False
 name = os.environ["{HOSTS_VARIABLE}"].replace("{{}}", "0")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 begun = said = worked = time.monotonic()
 while not known(name):
     at = time.monotonic()
@@ -57,6 +59,7 @@ while not known(name):
         print("waiting for the address of worker 0 (" + name + ")", file=sys.stderr, flush=True)
         said = at
     time.sleep(1 if at - begun < 60 else 5)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 sys.argv[0] = "torchrun"
 sys.exit(run.main())
 """
@@ -81,6 +84,7 @@ _NAMES = f"--names={dns.PATIENCE}"
 # waited for long.
 # Then there is nothing left for which Ray would have to keep the node for 30 s, as it does for requests to Ray Serve.
 LEAVING = f"""\
+python=$(command -v python || command -v python3)
 export RAY_worker_register_timeout_seconds={PATIENCE}
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="${{RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S:-0}}"
 export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-/dev/shm/modelwright-stop}}"
@@ -109,7 +113,7 @@ leave() {{
   ) &
 }}
 reached() {{
-  python -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null
+  "$python" -c "import socket, sys; socket.create_connection((sys.argv[1], {RAY_PORT}), 2)" "$head" 2>/dev/null
 }}
 run() {{
   "$@" & child=$!
@@ -123,6 +127,9 @@ run() {{
 _RAY = f"""\
 head="$1"; shift
 {LEAVING}\
+[ -n "$python" ] || {{ echo "there is no python on the PATH, nor python3" >&2; exit 1; }}
+# Until there is somebody to pass it on to, and this shell may be the first process of its container.
+trap 'exit 143' TERM
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
   start="ray start --head --port={RAY_PORT} --include-dashboard=false --disable-usage-stats"
   $start || {{ ray stop --force; $start; }} || exit 1
@@ -167,7 +174,7 @@ def torch_command(
     """
     if replicas == 1 and processes == "1" and not program.command:
         return list(program.argv())
-    launcher, target = (("torchrun",), ("--no-python", *program.command)) if program.command else (_OURS, ())
+    launcher, target = (("torchrun",), ("--no-python", "--", *program.command)) if program.command else (_OURS, ())
     if restarts is None:
         restarts = 0 if program.command else PROCESS_RESTARTS
     meet_at = "localhost:0" if replicas == 1 else f"{job}-0.{service}:{RENDEZVOUS_PORT}"

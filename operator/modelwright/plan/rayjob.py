@@ -50,7 +50,7 @@ if [ -e /dev/shm/modelwright-began ]; then
   run sleep 2147483647
 fi
 : > /dev/shm/modelwright-began
-shown() {{ python -c "import aiohttp_cors" 2>/dev/null; }}
+shown() {{ "$python" -c "import aiohttp_cors" 2>/dev/null; }}
 shown || export PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}{_DASHBOARD}"
 if ! shown; then
   printf %s {shlex.quote(_NO_DASHBOARD.model_dump_json(by_alias=True, exclude_none=True))} > {TERMINATION_MESSAGE_FILE}

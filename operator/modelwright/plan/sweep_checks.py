@@ -77,10 +77,16 @@ def _without_effect(parameter: SearchParameter, space: Iterable[SearchParameter]
 
 def _too_wide(spec: TuningSweepSpec) -> str | None:
     """Return why the winner could not be trained, though every trial can."""
-    chosen = _choices(spec.search_space, "algorithm")
-    if spec.winner.train and Algorithm.LIGHT_GBM in chosen and spec.template.workers.replicas > 1:
-        return "searchSpace algorithm: LightGBM trains in one pod, so template.workers.replicas must be 1"
-    return None
+    if not spec.winner.train or Algorithm.LIGHT_GBM not in _choices(spec.search_space, "algorithm"):
+        return None
+    workers, ray = spec.template.workers, spec.template.ray
+    several = {
+        "template.workers.replicas must be 1": workers.replicas > 1,
+        "leave template.workers.processesPerNode out": workers.processes_per_node not in (None, 1),
+        "template.ray.numWorkers must be 1": ray is not None and ray.num_workers not in (None, 1),
+    }
+    remedy = next((remedy for remedy, found in several.items() if found), None)
+    return None if remedy is None else f"searchSpace algorithm: LightGBM trains in one process, so {remedy}"
 
 
 def _choices(space: Iterable[SearchParameter], name: str) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ class Saver:
         self._pause = pause
         self._writer = CheckpointWriter()
         self._abandoned = threading.Event()
+        self._saves = 0
+        """So far; the same on every process, and told with each: one step may be saved twice."""
 
     @property
     def busy(self) -> bool:
@@ -61,8 +63,10 @@ class Saver:
 
     def save(self, step: int, part: "Capture", metrics: Mapping[str, float]) -> None:
         """Start to write what was copied; wait only for a save that is still under way."""
+        self._saves += 1
+        identity = f"{self._identity}/{self._saves}"
         if part.sharded or self._world.leads:
-            self._writer.save(step, lambda: self._save(step, part, metrics))
+            self._writer.save(step, lambda: self._save(step, part, metrics, identity))
 
     def finish(self, step: int) -> bool:
         """Wait for the save of a step; return whether it came to its end here."""
@@ -77,25 +81,25 @@ class Saver:
         """Wait for no other process any more."""
         self._abandoned.set()
 
-    def _save(self, step: int, part: "Capture", metrics: Mapping[str, float]) -> CheckpointStatus | None:
+    def _save(self, step: int, part: "Capture", metrics: Mapping[str, float], identity: str) -> CheckpointStatus | None:
         folder, rank = self._store.folder(step), self._world.rank
         with TemporaryDirectory(prefix="modelwright-save-") as scratch:
             whole = part.files(rank, Path(scratch))
             files = {name: folder.write(name, data) for name, data in whole.items()}
-        document = CheckpointPart(save=self._identity, files=files, tensors=part.parts)
+        document = CheckpointPart(save=identity, files=files, tensors=part.parts)
         name = part_name(rank)
         files[name] = folder.write(name, document.model_dump_json(by_alias=True).encode())
         if not self._world.leads:
             return None
         for peer in range(1, self._world.size) if part.sharded else ():
-            files |= self._part_of(folder, peer)
+            files |= self._part_of(folder, peer, identity)
         return self._store.publish(step, files, metrics)
 
-    def _part_of(self, folder: CheckpointFolder, peer: int) -> dict[str, File]:
+    def _part_of(self, folder: CheckpointFolder, peer: int, identity: str) -> dict[str, File]:
         name, waited = part_name(peer), 0.0
         while not self._abandoned.is_set() and waited < _PEERS_SECONDS:
             found = folder.read_part(name)
-            if found is not None and found[0].save == self._identity:
+            if found is not None and found[0].save == identity:
                 return {**found[0].files, name: found[1]}
             self._pause(_POLL_SECONDS)
             waited += _POLL_SECONDS

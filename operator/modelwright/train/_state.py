@@ -12,6 +12,7 @@ from modelwright.runtime.failure import RunError
 State: TypeAlias = Mapping[str, Any]
 """What a program gives by name: modules, optimizers, schedulers, anything with `state_dict` and `load_state_dict`."""
 Tensors: TypeAlias = dict[str, Any]
+_NAMED = 5
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -57,8 +58,7 @@ def _read(name: str, value: Any, state: State) -> Any:
     if isinstance(value, torch.nn.Module):
         return canonical.get_model_state_dict(value)
     if isinstance(value, torch.optim.Optimizer):
-        owner = _owner(value, state)
-        return canonical.get_optimizer_state_dict(owner, value) if owner is not None else value.state_dict()
+        return _optimizer(value, _owner(value, state))
     if not hasattr(value, "state_dict") or not hasattr(value, "load_state_dict"):
         kind = type(value).__name__
         raise TypeError(f"{name} is a {kind}: a checkpoint takes what has state_dict and load_state_dict")
@@ -70,15 +70,50 @@ def _write(value: Any, read: Any, state: State) -> None:
     if isinstance(value, torch.nn.Module):
         canonical.set_model_state_dict(value, read)
     elif owner is not None:
-        canonical.set_optimizer_state_dict(owner, value, read)
+        _restore_optimizer(owner, value, read)
     else:
         value.load_state_dict(read)
+
+
+def _optimizer(optimizer: torch.optim.Optimizer, owner: Any) -> Any:
+    if owner is None:
+        return optimizer.state_dict()
+    begun = bool(optimizer.state)
+    found = canonical.get_optimizer_state_dict(owner, optimizer)
+    if begun:
+        return found
+    # To have something to tell, torch has made a step with it. One that has made none shall not know of that.
+    optimizer.state.clear()
+    return {**found, "state": {}}
+
+
+def _restore_optimizer(owner: Any, optimizer: torch.optim.Optimizer, read: Any) -> None:
+    ours, theirs = _parameters(canonical.get_optimizer_state_dict(owner, optimizer)), _parameters(read)
+    if ours != theirs:
+        raise ValueError(f"it updates other parameters: {', '.join(sorted(ours ^ theirs)[:_NAMED])}")
+    # A parameter that was never in the loss has no state, which torch would otherwise miss.
+    canonical.set_optimizer_state_dict(owner, optimizer, read, options=canonical.StateDictOptions(strict=False))
+    if not read["state"]:
+        optimizer.state.clear()
+
+
+def _parameters(told: Any) -> set[str]:
+    return {str(name) for group in told["param_groups"] for name in group["params"]}
+
+
+def begin(state: State) -> None:
+    """Give optimizers that have made no step the state that they have after one, for others to be read into it."""
+    for value in state.values():
+        if isinstance(value, torch.optim.Optimizer) and not isinstance(value, torch.optim.LBFGS):
+            canonical._init_optim_state(value)  # noqa: SLF001 (torch does this for one module's optimizer alone)
 
 
 def _owner(optimizer: torch.optim.Optimizer, state: State) -> Any:
     """Return the one module whose parameters an optimizer updates; None where its own numbering has to do."""
     if isinstance(optimizer, torch.optim.LBFGS):
         return None  # it makes no step without a closure, and torch makes one to prepare its state
+    if not all(group["params"] for group in optimizer.param_groups):
+        return None  # torch takes the settings of an empty group for those of another one
     wanted = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     modules = [value for value in state.values() if isinstance(value, torch.nn.Module)]
     return next((module for module in modules if wanted <= {id(entry) for entry in module.parameters()}), None)

@@ -2,7 +2,8 @@
 
 They are forked, so that torch is imported once for all. The gangs of one list share a folder: each goes on with four
 steps, saves after the third, and rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its
-second step, `2:stop-whole` such a one under DDP. In `2:meet` rank 0 is slow to write what it alone writes.
+second step, `2:stop-whole` such a one under DDP. In `2:meet` rank 0 is slow to write what it alone writes. `2:apart` is
+one with an optimizer for two modules that are sharded each by itself.
 """
 
 import json
@@ -73,6 +74,27 @@ def work(folder: Path, size: int, *, stops: bool, whole: bool) -> None:
         say(session, seen)
 
 
+def apart(folder: Path, size: int) -> None:
+    torch.set_num_threads(1)
+    with train.session(folder) as session:
+        whole, mesh = network(), init_device_mesh("cpu", (size,))
+        first_half, second_half = whole[0], whole[2]
+        for half in (first_half, second_half):
+            fully_shard(half, mesh=mesh)
+        state = {"a": first_half, "b": second_half, "optimizer": torch.optim.AdamW(whole.parameters(), lr=0.01)}
+        first = session.resume(**state)
+        seen = {"story": folder.name, "size": size, "first": first, "found": sums(whole, state["optimizer"])}
+        for step in range(first, first + _STEPS):
+            torch.manual_seed(step)
+            state["optimizer"].zero_grad()
+            (whole(torch.randn(6, 5)) ** 2).mean().backward()
+            state["optimizer"].step()
+            if step == first + 2:
+                seen["saved"] = sums(whole, state["optimizer"])
+            session.checkpoint(step, force=step == first + 2, **state)
+        say(session, seen)
+
+
 def meet(folder: Path) -> None:
     with train.session(folder) as session:
         model, upload = network(), FolderStore.upload
@@ -114,6 +136,8 @@ def gang(folder: Path, size: int, mode: str) -> list[int]:
             try:
                 if mode == "meet":
                     meet(folder)
+                elif mode == "apart":
+                    apart(folder, size)
                 else:
                     work(folder, size, stops=mode.startswith("stop"), whole=mode == "stop-whole")
             except SystemExit as end:

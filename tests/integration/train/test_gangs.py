@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 _RESHARDED, _STOPPED, _STOPPED_IN_SHARDS = "1,2,3,1", "2:stop-whole,2,1", "2:stop,3"
 _MET = "2:meet"
+_APART = "2:apart,3:apart,1:apart"
 _TIMEOUT_SECONDS = 300
 
 pytestmark = pytest.mark.timeout(_TIMEOUT_SECONDS)
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stories(folder: Path) -> Stories:
     """What the first process of each gang saw."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MODELWRIGHT_")}
-    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS, _MET)
+    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS, _MET, _APART)
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("gangs.py"), folder, *words],
         env={**outside, "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "operator", ROOT]))},
@@ -68,3 +69,10 @@ def test_a_gang_that_is_asked_to_leave_waits_for_every_shard(stories: Stories) -
 def test_a_process_with_nothing_to_write_waits_for_those_that_write(stories: Stories) -> None:
     # It looks itself whether the checkpoint is complete, and fails where not.
     assert [entry["size"] for entry in stories[_MET]] == [2]
+
+
+def test_one_optimizer_of_two_sharded_modules_is_taken_over_in_shards(stories: Stories) -> None:
+    seen = stories[_APART]
+    assert [(entry["size"], entry["first"]) for entry in seen] == [(2, 0), (3, 3), (1, 6)]
+    for before, after in pairwise(seen):
+        assert after["found"] == before["saved"]

@@ -212,9 +212,10 @@ def kubelet_expands(text: str) -> str:
 
 @given(st.text(alphabet='$()aA{} "\\', max_size=12))
 def test_the_run_survives_the_kubelet(text: str) -> None:
-    made = env_of(make(command=["python", f"main.py{text}"]))["MODELWRIGHT_RUN"]
+    rules = [{"message": f"cost {text}", "restart": True}]
+    made = env_of(make(failurePolicy={"rules": rules}))["MODELWRIGHT_RUN"]
     run = Run.model_validate_json(kubelet_expands(made))
-    assert run.training.workers.command == ("python", f"main.py{text}")
+    assert run.training.failure_policy.rules[0].message == f"cost {text}"
     assert json.loads(kubelet_expands(made))["attempt"] == 1
 
 
@@ -257,7 +258,7 @@ def test_one_pod_of_the_users_runs_under_torchrun() -> None:
     assert command == [
         *("torchrun", "--nnodes=1", "--nproc-per-node=1", "--max-restarts=0"),
         *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--rdzv-id=uid-1-1"),
-        *("--no-python", "python", "main.py", "--lr", "1"),
+        *("--no-python", "--", "python", "main.py", "--lr", "1"),
     ]
 
 
@@ -356,7 +357,23 @@ def test_a_recipe_asks_for_the_names_of_its_workers_before_torchrun_gives_up(she
 
 def test_the_users_program_runs_in_every_pod_of_torch(shell: Any) -> None:
     (line,) = shell(command_of(make(command=["python", "a b.py"])), 1)
-    assert line.endswith("--no-python python a b.py")
+    assert line.endswith("--no-python -- python a b.py")
+    assert "--local-addr" not in line, "its name is known by the Service of the gang"
+
+
+def test_pods_on_the_network_of_their_nodes_meet_by_address_for_nobody_need_know_the_names_of_nodes(shell: Any) -> None:
+    actions = make(command=["main"], podTemplate={"spec": {"hostNetwork": True}})
+    found = {entry["name"]: entry for entry in container_of(actions)["env"]}["MODELWRIGHT_ADDRESS"]
+    assert found["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+    (line,) = shell(["env", "MODELWRIGHT_ADDRESS=10.0.0.7", *command_of(actions)], 1)
+    assert line.startswith("torchrun --local-addr=10.0.0.7 --rdzv-conf=")
+    assert "MODELWRIGHT_ADDRESS" not in env_of(make(command=["main"]))
+
+
+def test_what_only_the_job_is_made_of_is_not_told_to_pods_whose_variables_are_bounded() -> None:
+    long = [{"name": f"LONG_{number}", "value": "x" * 32_000} for number in range(5)]
+    told = env_of(make(command=["main", "x" * 32_000], env=long))["MODELWRIGHT_RUN"]
+    assert len(told) < 10_000
 
 
 def test_rays_head_starts_the_driver_and_the_others_join(shell: Any) -> None:

@@ -1,6 +1,6 @@
 """What the time of a job was spent on, by histories that a person can add up."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 
 from modelwright.api.goodput import BucketSeconds, Goodput
 from modelwright.api.trainingjob import TrainingJobStatus
+from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason, State
 from modelwright.plan.goodput import accelerators_of
 from modelwright.plan.times import parse, seconds_between
+from tests.simulation.nodes import JobController
+from tests.simulation.one_job import COMMAND
 from tests.unit.plan.goodput_world import CREATED, REPLICAS, History, at
+from tests.unit.plan.training_world import running
 
 
 def trained(limits: dict[str, str | int] | None = None) -> History:
@@ -352,3 +356,26 @@ def test_whatever_happens_every_second_is_in_one_bucket(way: list[tuple[str, int
     assert_whole(book, before, second + rest)
     assert book.seconds.total + book.suspended_seconds == second + rest
     assert book.share is None or 0 <= book.share <= 1
+
+
+def test_a_suspension_that_the_job_controller_carries_out_a_second_later_is_no_time_in_a_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sync, asked = JobController._sync, dict[str, datetime]()
+
+    def later(self: JobController, job: Object) -> None:
+        uid, now = job["metadata"]["uid"], self.cluster.clock()
+        if not job["spec"].get("suspend") or now >= asked.setdefault(uid, now) + timedelta(seconds=1):
+            sync(self, job)
+
+    monkeypatch.setattr(JobController, "_sync", later)
+    sim = running(COMMAND)
+    sim.world.alarms.append(lambda: [at + timedelta(seconds=1) for at in asked.values()])
+    sim.world.run(60)
+    sim.world.edit(sim.key, suspend=True)
+    sim.world.run(3600)
+    sim.world.edit(sim.key, suspend=False)
+    sim.world.run(30)
+    book = sim.status["goodput"]
+    assert book["suspendedSeconds"] >= 3598
+    assert book["seconds"].get("queued", 0) < 10

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_a_program_of_the_users_finds_torchrun_as_it_is_where_worker_0_has_an_ad
     waited, name, conf, *others = done.stdout.split()
     assert (waited, Path(name).name) == ("0", "torchrun")
     assert conf.startswith(f"--rdzv-conf=is_host={int(index == 0)},")
-    assert others[-4:] == ["--no-python", "train", "a", "b"]
+    assert others[-5:] == ["--no-python", "--", "train", "a", "b"]
 
 
 def test_a_worker_waits_for_the_node_of_worker_0_without_end_and_says_so_once_a_minute(user: Run) -> None:
@@ -268,3 +269,52 @@ def test_nothing_of_an_earlier_life_of_the_pod_is_taken_for_a_wish(tmp_path: Pat
     (tmp_path / "stop/asked").touch()
     with pod(tmp_path, 1):
         assert not (tmp_path / "stop/asked").exists()
+
+
+def test_a_pod_that_waits_for_its_head_leaves_when_it_is_asked_to(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\n: >> looked\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    env = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "JOB_COMPLETION_INDEX": "1",
+        "MODELWRIGHT_STOP": str(tmp_path / "stop"),
+    }
+    with subprocess.Popen(COMMAND, env=env, cwd=tmp_path) as process:
+        soon((tmp_path / "looked").exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+
+
+def test_ray_runs_where_there_is_only_a_python3_and_says_so_where_there_is_none(tmp_path: Path) -> None:
+    # What the script needs beside a Python.
+    for name in ("sh", "rm", "mkdir", "sleep", "kill"):
+        if (found := shutil.which(name)) is not None:
+            (tmp_path / name).symlink_to(found)
+    env = {"PATH": str(tmp_path), "JOB_COMPLETION_INDEX": "1", "MODELWRIGHT_STOP": str(tmp_path / "stop")}
+    done = subprocess.run(COMMAND, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=10)
+    assert (done.returncode, done.stderr) == (1, "there is no python on the PATH, nor python3\n")
+    for name in ("python3", "ray"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 0\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(COMMAND, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=10)
+    assert done.returncode == 0
+
+
+def test_a_pod_that_waits_for_the_node_of_worker_0_leaves_when_it_is_asked_to(tmp_path: Path) -> None:
+    package = tmp_path / "lib/torch/distributed"
+    package.mkdir(parents=True)
+    for name, text in (("../__init__", ""), ("__init__", ""), ("run", "open('imported', 'w')")):
+        (package / f"{name}.py").write_text(text)
+    (tmp_path / "torchrun").write_text(f"#!{sys.executable}\n")
+    (tmp_path / "torchrun").chmod(0o755)
+    env = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "PYTHONPATH": str(tmp_path / "lib"),
+        "JOB_COMPLETION_INDEX": "1",
+        "MODELWRIGHT_HOSTS": "worker-{}.invalid",
+    }
+    with subprocess.Popen(torch("train"), env=env, cwd=tmp_path) as process:
+        soon((tmp_path / "imported").exists)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143

@@ -51,3 +51,20 @@ def test_a_dimension_that_no_trial_would_feel_is_named(
 )
 def test_a_dimension_that_some_trial_feels_is_searched(spec: TuningSweepSpec) -> None:
     assert problem(spec) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "remedy"),
+    [
+        ({"workers": {"replicas": 2}}, "template.workers.replicas must be 1"),
+        ({"workers": {"processesPerNode": 2}}, "leave template.workers.processesPerNode out"),
+        ({"workers": {"processesPerNode": "gpu"}}, "leave template.workers.processesPerNode out"),
+        ({"framework": "Ray", "ray": {"numWorkers": 2}}, "template.ray.numWorkers must be 1"),
+    ],
+)
+def test_a_winner_that_could_not_be_trained_is_told_of_before_the_search(template: dict[str, Any], remedy: str) -> None:
+    spec = sweep(algorithms("NeuralNetwork", "LightGBM")).model_dump(by_alias=True, exclude_none=True)
+    spec["template"] |= template
+    trained = TuningSweepSpec.model_validate({**spec, "winner": {"train": True}})
+    assert problem(trained) == f"searchSpace algorithm: LightGBM trains in one process, so {remedy}"
+    assert problem(TuningSweepSpec.model_validate({**spec, "winner": {"train": False}})) is None

@@ -102,3 +102,14 @@ def test_rows_are_counted_in_pieces_that_fit_into_memory(monkeypatch: pytest.Mon
 def test_a_certain_mistake_costs_much_but_not_everything() -> None:
     outcome = Classified(np.array([0]), np.array([[0.0, 1.0]], dtype=np.float32))
     assert 10 < measure("log_loss", outcome) < 20
+
+
+def test_draws_of_equal_targets_have_no_r2_instead_of_a_huge_one() -> None:
+    truth = np.full(164, 0.1, dtype=np.float32)
+    truth[0] = 10.0
+    outcome = Estimated(truth, (truth + 0.11).astype(np.float32))
+    counts = np.ones((2, truth.size))
+    counts[1, 0], counts[1, 1] = 0, 2
+    found = measure_resamples("r2", outcome, counts)
+    assert np.isfinite(found[0])
+    assert np.isnan(found[1])

@@ -99,3 +99,27 @@ def test_what_every_process_has_is_saved_by_the_first_alone(client: FakeS3, stor
     assert not client.objects
     leader.save(8, whole, {})
     assert leader.finish(8)
+
+
+def test_a_part_of_an_earlier_save_of_the_same_step_is_not_taken_for_one_of_this(
+    client: FakeS3, store: ObjectStore
+) -> None:
+    # What is sharded may have changed since, as by an average of weights at the end of an epoch.
+    waits: list[float] = []
+
+    def peer_writes(seconds: float) -> None:
+        waits.append(seconds)
+        peer.save(8, PART, {})
+        assert peer.finish(8)
+
+    peer, leader = saver(store, 1), saver(store, 0, peer_writes)
+    peer.save(8, PART, {})
+    assert peer.finish(8)
+    leader.save(8, PART, {})
+    assert leader.finish(8)
+    assert waits == []
+    leader.save(8, PART, {})
+    assert leader.finish(8)
+    assert len(waits) == 1
+    files = json.loads(client.objects[f"{FOLDER}manifest.json"])["files"]
+    assert all(describe_bytes(client.objects[FOLDER + name]).sha256 == files[name]["sha256"] for name in files)

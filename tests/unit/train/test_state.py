@@ -69,6 +69,8 @@ def test_a_value_without_a_state_is_named() -> None:
 def test_names_of_parameters_do_not_tell_how_a_module_is_wrapped() -> None:
     module = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
     wrapped = torch.compile(module)
     plain = _state.collect({"model": module, "optimizer": optimizer})
     assert _state.collect({"model": wrapped, "optimizer": optimizer})[0] == plain[0]
@@ -113,3 +115,74 @@ def test_only_the_parts_that_are_wanted_are_described() -> None:
     tree, _ = _state.collect({"a": torch.nn.Linear(2, 1), "b": torch.nn.Linear(3, 1, bias=False)})
     assert _state.describe(tree, {"b": None}) == {"b/'weight'": ((1, 3), "float32")}
     assert json.loads(tree).keys() == {"a", "b"}
+
+
+def _stepped(module: Any, optimizer: Any, used: Any) -> None:
+    optimizer.zero_grad()
+    used(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+
+
+def test_a_parameter_that_is_never_in_the_loss_keeps_no_loop_from_going_on() -> None:
+    def fresh() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        module = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 1), "spare": torch.nn.Linear(2, 1)})
+        return module, torch.optim.AdamW(module.parameters(), lr=0.1)
+
+    whole, optimizer = fresh()
+    for _ in range(2):
+        _stepped(whole, optimizer, whole["used"])
+    saved = _state.collect({"model": whole, "optimizer": optimizer})
+    copies = {name: value.clone() for name, value in saved[1].items()}
+    _stepped(whole, optimizer, whole["used"])
+    again, other = fresh()
+    _state.apply(saved[0], copies, {"model": again, "optimizer": other})
+    _stepped(again, other, again["used"])
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_an_optimizer_of_other_parameters_is_told_so() -> None:
+    module = torch.nn.ModuleDict({"one": torch.nn.Linear(2, 1), "two": torch.nn.Linear(2, 1)})
+    narrow = torch.optim.SGD(module["one"].parameters(), lr=0.1, momentum=0.9)
+    tree, tensors = _state.collect({"model": module, "optimizer": narrow})
+    wide = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    with pytest.raises(RunError, match=r"updates other parameters: two\.bias, two\.weight"):
+        _state.apply(tree, tensors, {"model": module, "optimizer": wide})
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.RAdam])
+def test_saving_changes_nothing_of_an_optimizer_that_has_made_no_step(kind: Any) -> None:
+    def fresh() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        module = torch.nn.Linear(2, 1)
+        return module, kind(module.parameters(), lr=0.1)
+
+    untouched, optimizer = fresh()
+    _stepped(untouched, optimizer, untouched)
+    saving, other = fresh()
+    tree, tensors = _state.collect({"model": saving, "optimizer": other})
+    copies = {name: value.clone() for name, value in tensors.items()}
+    _stepped(saving, other, saving)
+    restored, third = fresh()
+    _state.apply(tree, copies, {"model": restored, "optimizer": third})
+    _stepped(restored, third, restored)
+    for module in (saving, restored):
+        assert torch.equal(module.weight, untouched.weight)
+
+
+def test_an_empty_group_of_an_optimizer_keeps_its_settings() -> None:
+    def fresh() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        module = torch.nn.Linear(2, 1)
+        return module, torch.optim.AdamW([{"params": [], "lr": 0.5}, {"params": module.parameters()}], lr=0.1)
+
+    module, optimizer = fresh()
+    _stepped(module, optimizer, module)
+    tree, tensors = _state.collect({"model": module, "optimizer": optimizer})
+    copies = {name: value.clone() for name, value in tensors.items()}
+    again, other = fresh()
+    _state.apply(tree, copies, {"model": again, "optimizer": other})
+    for each, its in ((module, optimizer), (again, other)):
+        _stepped(each, its, each)
+    assert torch.equal(module.weight, again.weight)
+    assert [group["lr"] for group in other.param_groups] == [0.5, 0.1]

@@ -19,6 +19,7 @@ Value = TypeVar("Value", float, Doubles)
 _SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 _BINARY = 2
 _CELLS = 4_000_000
+_ROUNDING = 1e-12
 """Of a matrix [rows, classes], held in memory at once: 32 MB."""
 
 
@@ -153,7 +154,10 @@ def _rmse(outcome: Estimated, counts: Doubles) -> Doubles:
 def _r2(outcome: Estimated, counts: Doubles) -> Doubles:
     # Centred first: the difference of two large means of squares would lose what is asked for.
     truth = outcome.truth.astype(np.float64) - float(outcome.truth.mean(dtype=np.float64))
-    spread = _mean(truth**2, counts) - _mean(truth, counts) ** 2
+    squares = _mean(truth**2, counts)
+    spread = squares - _mean(truth, counts) ** 2
+    # Of equal targets what is left is rounding.
+    spread = np.where(spread <= _ROUNDING * squares, 0.0, spread)
     unexplained = _mean(_errors(outcome) ** 2, counts)
     return 1 - _divide(unexplained, spread, otherwise=np.nan)
 
