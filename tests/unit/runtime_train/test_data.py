@@ -98,3 +98,24 @@ def test_the_digest_changes_with_any_object(store: ObjectStore) -> None:
     second = find_source(store, dataset).digest
     put(store, "part/2.csv", b"a\n1\n")
     assert len({first, second, find_source(store, dataset).digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "other"),
+    [
+        (("True", "False"), "Unknown"),
+        (("17:30", "04:00"), "never"),
+        (("2024-01-31T17:30:00Z", "2024-02-01T00:00:00Z"), "never"),
+        (("01234", "99999"), "none"),
+    ],
+)
+def test_a_word_is_one_value_whatever_else_is_in_its_file(
+    store: ObjectStore, tmp_path: Path, words: tuple[str, str], other: str
+) -> None:
+    rows = "\n".join(f"{number},{words[number % 2]}" for number in range(6))
+    put(store, "part/1.csv", f"n,word\n{rows}\n".encode())
+    put(store, "part/2.csv", f"n,word\n{rows}\n7,{other}\n".encode())
+    table = read(find_source(store, Dataset(uri="s3://bucket/data/part/")), tmp_path)
+    assert set(table.frame["word"]) == {*words, other}
+    assert table.frame["n"].tolist() == [*range(6), *range(6), 7]
+    assert not list(tmp_path.iterdir())

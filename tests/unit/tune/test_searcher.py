@@ -79,6 +79,23 @@ def test_no_point_is_tried_twice_and_a_small_space_is_finished_before_the_budget
     assert search.suggest("one more") == AskAndTell.FINISHED
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_sampler_that_has_made_up_its_mind_tries_what_is_left_of_a_small_space(seed: int) -> None:
+    space_of_forty = [
+        {"name": "lightGBM.numLeaves", "int": {"min": 10, "max": 100, "step": 10}},
+        {"name": "neuralNetwork.hiddenUnits", "choice": {"values": ["8", "16", "24", "32"]}},
+    ]
+    search = searcher(searchSpace=space_of_forty, algorithm="TPE", seed=seed)
+    seen = set()
+    for number in range(40):
+        parameters = search.suggest(str(number))["parameters"]
+        seen.add(frozenset(parameters.items()))
+        # The more leaves the better: it would go back to the best again and again.
+        search.on_trial_complete(str(number), {OBJECTIVE: float(parameters["lightGBM.numLeaves"])})
+    assert len(seen) == 40
+    assert search.suggest("one more") == AskAndTell.FINISHED
+
+
 def test_what_an_earlier_attempt_has_tried_is_not_tried_again() -> None:
     tried = [
         Trial(number=1, state=TrialState.FAILED, parameters=parameter_values({"algorithm": "LightGBM"})),

@@ -64,6 +64,17 @@ def gather(tables: Sequence[Any], digest: str) -> Table:
     return Table(frame, kinds, tuple(unsupported), digest)
 
 
+def unlike(tables: Sequence[Any]) -> tuple[str, ...]:
+    """Return the Categorical columns that pyarrow tables do not have with one and the same type."""
+    types: dict[str, list[Any]] = {}
+    for table in tables:
+        for name in table.column_names:
+            types.setdefault(name, []).append(table.schema.field(name).type)
+    return tuple(
+        name for name, found in types.items() if len(set(found)) > 1 and kind_of(found) is ColumnKind.CATEGORICAL
+    )
+
+
 def kind_of(types: Sequence[Any]) -> ColumnKind | None:
     """Return the kind of a column whose parts have these Arrow types; None when it cannot be used."""
     if all(_is_number(t) or pa.types.is_null(t) for t in types):

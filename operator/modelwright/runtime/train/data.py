@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.parquet
 from modelwright.api.trainingjob import DataFormat, Dataset
 from modelwright.registry.store import Entry, ObjectStore
 from modelwright.runtime.failure import DataError
-from modelwright.runtime.train.columns import Table, gather
+from modelwright.runtime.train.columns import Table, gather, unlike
 
 _ENDINGS = {DataFormat.CSV: (".csv", ".csv.gz"), DataFormat.PARQUET: (".parquet", ".pq")}
 
@@ -62,17 +63,27 @@ def read(source: Source, cache: Path) -> Table:
 
     Raises `DataError` DataInvalid when a file cannot be read.
     """
-    tables = []
+    tables, kept = [], list[tuple[Path, str]]()
     for number, entry in enumerate(source.entries):
-        path = cache / f"{number:06d}-{Path(entry.key).name}"
+        path, uri = cache / f"{number:06d}-{Path(entry.key).name}", source.store.locate(entry.key)
         source.store.download(entry.key, path)
-        tables.append(_read_file(path, source.format, source.store.locate(entry.key)))
+        tables.append(_read_file(path, source.format, uri))
+        if source.format is DataFormat.CSV:
+            kept.append((path, uri))
+        else:
+            path.unlink()
+    if texts := unlike(tables) if kept else ():
+        # Each file was asked alone what its columns are: the same word must not become two values for that.
+        tables = [_read_file(path, source.format, uri, texts) for path, uri in kept]
+    for path, _ in kept:
         path.unlink()
     return gather(tables, source.digest)
 
 
-def _read_file(path: Path, format_: DataFormat, uri: str) -> Any:
-    reader: Callable[[Path], Any] = _read_csv if format_ is DataFormat.CSV else pyarrow.parquet.read_table
+def _read_file(path: Path, format_: DataFormat, uri: str, texts: Collection[str] = ()) -> Any:
+    reader: Callable[[Path], Any] = pyarrow.parquet.read_table
+    if format_ is DataFormat.CSV:
+        reader = partial(_read_csv, texts=texts)
     try:
         table = reader(path)
     except (pa.ArrowException, OSError) as error:
@@ -83,8 +94,10 @@ def _read_file(path: Path, format_: DataFormat, uri: str) -> Any:
     return table
 
 
-def _read_csv(path: Path) -> Any:
-    return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+def _read_csv(path: Path, texts: Collection[str]) -> Any:
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    converting = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
+    return pyarrow.csv.read_csv(path, parse_options=parsing, convert_options=converting)
 
 
 def _without_values(error: Exception) -> str:

@@ -4,9 +4,11 @@ Ray's own bridge to Optuna keeps a trial without a number open for ever, and rem
 tells Optuna of failures, and begins with the trials that earlier attempts left on S3.
 """
 
+import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -30,6 +32,8 @@ OBJECTIVE, FAILURE, FINISHED, EPOCH = "objective", "failure", "finished", "epoch
 _SEEDS = 2**32
 _PATIENCE = 50
 """How often the sampler is asked for another point when it repeats itself."""
+_FEW = 20_000
+"""Points of a space that may be gone through for one that is left."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class AskAndTell(Searcher):  # type: ignore[misc]
         self._open: dict[str, optuna.trial.Trial] = {}
         self._next = book.next_number()
         self._tried = {_point(trial) for trial in book.ended}
+        self._random = random.Random(_seed(sweep, len(book.ended)))  # noqa: S311 (a search has nothing to hide)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(direction=goal, sampler=_sampler(sweep, len(book.ended)))
         for trial in book.ended:
@@ -85,9 +90,11 @@ class AskAndTell(Searcher):  # type: ignore[misc]
         """Return a point that has not been tried: a trial is repeatable, so to repeat one tells nothing."""
         for _ in range(_PATIENCE):
             asked = self._study.ask(self._space)
-            if frozenset((name, str(asked.params[name])) for name in self._space) not in self._tried:
+            if _marks(asked.params) not in self._tried:
                 return asked
             self._study.tell(asked, state=OptunaState.FAIL)
+        if left := [point for point in points(self._space) if _marks(point) not in self._tried]:
+            self._study.enqueue_trial(self._random.choice(left))
         return self._study.ask(self._space)
 
     def _remember(self, trial: Trial) -> None:
@@ -109,6 +116,22 @@ class AskAndTell(Searcher):  # type: ignore[misc]
 def space(parameters: Sequence[SearchParameter]) -> dict[str, BaseDistribution]:
     """Return the search space in Optuna's terms; both ends of every range are included."""
     return {parameter.name: _distribution(parameter) for parameter in parameters}
+
+
+def points(distributions: Mapping[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    """Yield the points of a small space of whole numbers and choices; none of another one."""
+    if size(distributions) > _FEW:
+        return
+    values = [
+        range(each.low, each.high + 1, each.step) if isinstance(each, IntDistribution) else each.choices
+        for each in distributions.values()
+    ]
+    for chosen in itertools.product(*values):
+        yield dict(zip(distributions, chosen, strict=True))
+
+
+def _marks(point: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, str(value)) for name, value in point.items())
 
 
 def size(distributions: Mapping[str, BaseDistribution]) -> float:
@@ -153,7 +176,11 @@ def _distribution(parameter: SearchParameter) -> BaseDistribution:
     raise ValueError(f"search parameter {parameter.name} has neither float, int nor choice")
 
 
-def _sampler(sweep: TuningSweepSpec, ended: int) -> BaseSampler:
+def _seed(sweep: TuningSweepSpec, ended: int) -> int:
     # A new attempt must go on where the last one was, and not propose its first points again.
-    seed = (sweep.seed + ended) % _SEEDS
+    return (sweep.seed + ended) % _SEEDS
+
+
+def _sampler(sweep: TuningSweepSpec, ended: int) -> BaseSampler:
+    seed = _seed(sweep, ended)
     return RandomSampler(seed=seed) if sweep.algorithm is SearchAlgorithm.RANDOM else TPESampler(seed=seed)
