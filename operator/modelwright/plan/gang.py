@@ -187,6 +187,9 @@ def _template(spec: Gang, settings: Settings) -> Object:
     made = gangpods.overridden(spec.workers, proposed)
     contract = _contract(spec, marks, made["spec"], settings)
     sealed = gangpods.sealed(made, contract, spec.avoided_nodes)
+    worker, told = sealed["spec"]["containers"][0], contract["spec"]["containers"][0]["env"]
+    # Kubernetes lets a variable speak of those before it: the user's may speak of ours.
+    worker["env"].sort(key=lambda entry: entry not in told)
     sealed["spec"] |= _membership(spec, sealed["spec"], settings)
     return sealed
 
@@ -301,9 +304,10 @@ def _environment(spec: Gang) -> list[Object]:
         *(_ray_token(spec.owner) if spec.launcher is Launcher.RAY and not spec.kuberay else ()),
     ]
     users: tuple[EnvVar, ...] = spec.workers.env if isinstance(spec.workers, Workers) else ()
-    # Server-side apply takes no name twice. The user's entries win; the CRD keeps them off MODELWRIGHT_ names.
-    merged = {entry["name"]: entry for entry in (*ours, *(entry.document() for entry in users))}
-    return list(merged.values())
+    # Server-side apply takes no name twice. The user's entries win, in their own order, for one may speak of another;
+    # the CRD keeps them off MODELWRIGHT_ names.
+    theirs = {entry.name: entry.document() for entry in users}
+    return [*(entry for entry in ours if entry["name"] not in theirs), *theirs.values()]
 
 
 def _needs_fresh_stores(spec: Gang) -> bool:

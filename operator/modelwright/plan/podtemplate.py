@@ -14,6 +14,8 @@ from modelwright.plan.actions import Object
 
 DIRECTIVE = "$patch"
 _DELETE, _REPLACE = "delete", "replace"
+_WHOLE_LIST = {DIRECTIVE: _REPLACE}
+"""An entry of a list that stands for none: nothing stays of what was there."""
 Path: TypeAlias = tuple[str, ...]
 """Names of fields from the template down; entries of a list do not show in it."""
 
@@ -25,10 +27,19 @@ class _Keyed:
     key: str
     choice: bool = False
     """An entry is one of several things: naming another one leaves nothing of the first (retainKeys in Kubernetes)."""
+    beside: tuple[str, str] | None = None
+    """Another field that tells them apart, and what it is where it is not there."""
+
+    def is_same(self, one: Object, other: Object) -> bool:
+        """Tell whether two entries are about the same thing."""
+        if one.get(self.key) != other[self.key]:
+            return False
+        return self.beside is None or len({entry.get(*self.beside) for entry in (one, other)}) == 1
 
 
 _CONTAINER_LISTS = {
-    "ports": _Keyed("containerPort"),
+    # In Kubernetes by the number alone, which one patch may name twice all the same.
+    "ports": _Keyed("containerPort", beside=("protocol", "TCP")),
     # Not so in Kubernetes, where the client that makes a patch takes the old source away; here a person writes it.
     "env": _Keyed("name", choice=True),
     "volumeMounts": _Keyed("mountPath"),
@@ -101,15 +112,17 @@ def _value(target: Any, patch: Any, path: Path) -> Any:
     """Return what becomes of a field; None: it goes."""
     if isinstance(patch, dict):
         return None if patch.get(DIRECTIVE) == _DELETE else _map(target, patch, path)
-    if isinstance(patch, list) and path in _LISTS:
+    if isinstance(patch, list) and path not in _LISTS:
+        return [entry for entry in patch if entry != _WHOLE_LIST]
+    if isinstance(patch, list):
         return _list(target if isinstance(target, list) else [], patch, path, _LISTS[path])
     return patch
 
 
 def _list(target: list[Any], patch: list[Any], path: Path, keyed: _Keyed) -> list[Any]:
-    result = list(target)
-    for entry in patch:
-        place = _place(result, entry, keyed.key)
+    result = [] if _WHOLE_LIST in patch else list(target)
+    for entry in (entry for entry in patch if entry != _WHOLE_LIST):
+        place = _place(result, entry, keyed)
         merged = _value(None if place is None else result[place], entry, path)
         if place is None:
             result += [] if merged is None or merged in result else [merged]
@@ -120,10 +133,10 @@ def _list(target: list[Any], patch: list[Any], path: Path, keyed: _Keyed) -> lis
     return result
 
 
-def _place(entries: list[Any], wanted: Any, key: str) -> int | None:
-    if not isinstance(wanted, dict) or key not in wanted:
+def _place(entries: list[Any], wanted: Any, keyed: _Keyed) -> int | None:
+    if not isinstance(wanted, dict) or keyed.key not in wanted:
         return None
-    matches = (at for at, entry in enumerate(entries) if isinstance(entry, dict) and entry.get(key) == wanted[key])
+    matches = (at for at, entry in enumerate(entries) if isinstance(entry, dict) and keyed.is_same(entry, wanted))
     return next(matches, None)
 
 

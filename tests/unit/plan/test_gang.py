@@ -384,3 +384,12 @@ def test_rays_head_starts_the_driver_and_the_others_join(shell: Any) -> None:
     joined = shell(command, 1)
     assert joined[-1].startswith(f"ray start --address={job_name(owner(), 1)}-0.{service_name(owner())}:6379 ")
     assert joined[-1].endswith(" --block")
+
+
+def test_a_variable_of_the_users_may_speak_of_ours_and_of_those_before_it() -> None:
+    env = [{"name": "CACHE", "value": "10.0.0.7"}, {"name": "AWS_ENDPOINT_URL", "value": "http://$(CACHE):9000"}]
+    env.append({"name": "SHARE", "value": "1 of $(MODELWRIGHT_WORKERS)"})
+    names = [entry["name"] for entry in container_of(make(env=env))["env"]]
+    assert len(set(names)) == len(names)
+    places = [names.index(name) for name in ("MODELWRIGHT_WORKERS", "CACHE", "AWS_ENDPOINT_URL", "SHARE")]
+    assert places == sorted(places)

@@ -89,6 +89,13 @@ def test_what_is_deleted_is_gone() -> None:
 def test_what_is_replaced_keeps_nothing() -> None:
     assert merged(nodeSelector={"$patch": "replace", "zone": "b"})["nodeSelector"] == {"zone": "b"}
     assert worker(securityContext={"$patch": "replace", "privileged": True})["securityContext"] == {"privileged": True}
+    assert worker(env=[{"$patch": "replace"}, {"name": "C", "value": "3"}])["env"] == [{"name": "C", "value": "3"}]
+    assert merged(tolerations=[{"$patch": "replace"}, {"key": "b"}])["tolerations"] == [{"key": "b"}]
+
+
+def test_a_port_number_may_be_there_for_both_protocols() -> None:
+    ports = [{"containerPort": 53, "name": "dns-tcp"}, {"containerPort": 53, "protocol": "UDP", "name": "dns"}]
+    assert worker(ports=ports)["ports"] == ports
 
 
 @pytest.mark.parametrize(
