@@ -103,7 +103,7 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     "a pod of a gang has the one container worker, and ends with it: put a side-car into initContainers, with "
     "restartPolicy Always": {"containers": [{"name": "worker"}, {"name": "proxy", "image": "proxy:1"}]},
     "restartPolicy is fixed to Never: failurePolicy says when the gang starts again": {"restartPolicy": "OnFailure"},
-    "subdomain and hostname are fixed: the workers find each other by them": {"hostname": "a"},
+    "subdomain, hostname and hostnameOverride are fixed: the workers find each other by them": {"hostname": "a"},
     "the program of the worker is workers.command and workers.args, not a field of its container": {
         "name": "worker",
         "command": ["sleep"],

@@ -34,9 +34,11 @@ def started(
 def evaluating(endpoint: str, store: ObjectStore, folder: Path, rows: int = 200_000) -> Iterator[tuple[LocalGang, int]]:
     """Yield a gang that has trained, and the process of rank 0, which has just begun to evaluate."""
     with started(endpoint, store, folder, epochs=1, rows=rows) as gang:
-        gang.wait(lambda report: report.checkpoint is not None)
-        # Of so many rows that takes a tenth of a second, and its report may come when it is done.
+        # It is the same one from its first report on. Evaluating takes a tenth of a second, and the report of the
+        # checkpoint before that may be heard when all is done.
+        gang.wait(lambda _: True)
         process = gang.workers()[0]
+        gang.wait(lambda report: report.checkpoint is not None)
         await_words(folder / "log-0", "evaluating")
         yield gang, process
 
