@@ -23,8 +23,8 @@ _API = "kueue.x-k8s.io/v1beta2"
 _QUEUE = "e2e"
 _ROOM = {"cpu": "250m", "memory": "2Gi"}
 """For one gang of two pods, and not for two."""
-_SECONDS = 7
-"""How long the job trains: time for a checkpoint, for the preemption, and as much to spare."""
+_SECONDS = 16
+"""How long the job trains: time for two checkpoints, for the preemption and the loss of a pod, and as much to spare."""
 _WAITS = "waiting for Kueue to admit it from the queue"
 
 
