@@ -51,6 +51,14 @@ class Addon(ABC):
     def manifests(self, kubectl: Kubectl, image: str) -> list[dict[str, Any]]:
         """Return what it is, its namespace first, and what it may do."""
 
+    def container(self, made: list[dict[str, Any]], image: str) -> dict[str, Any]:
+        """Return the one of its Deployment, which runs its program from this image now."""
+        (deployment,) = (entry for entry in made if entry["kind"] == "Deployment")
+        container: dict[str, Any]
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        container |= {"image": image, "command": [f"/{self.program}"], "imagePullPolicy": "Never"}
+        return container
+
     def source(self) -> Path:
         """The folder of the module, downloaded now if it is not there yet; `go.sum` says that it is the one meant."""
         said = shell.run(["go", "-C", paths.TOOLS / self.tool, "mod", "download", "-json", self.module])

@@ -40,7 +40,5 @@ class KubeRay(Addon):
             bases = [os.path.relpath(part, Path(folder).resolve()) for part in parts]
             files.write_json(Path(folder) / "kustomization.yaml", {"namespace": self.namespace, "resources": bases})
             made = list(yaml.safe_load_all(kubectl.run("kustomize", folder)))
-        (deployment,) = (entry for entry in made if entry["kind"] == "Deployment")
-        (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        container |= {"image": image, "command": [f"/{self.program}"], "imagePullPolicy": "Never"}
+        self.container(made, image)
         return [namespace, *made]

@@ -40,16 +40,12 @@ class Kueue(Addon):
         Without its list of who waits: an aggregated API that is away for a moment keeps every namespace from going.
         """
         made = [entry for entry in self._all(kubectl) if entry["kind"] not in (_DEFINITION, "APIService")]
-        for entry in made:
-            if entry["kind"] == "Deployment":
-                (container,) = entry["spec"]["template"]["spec"]["containers"]
-                container |= {"image": image, "command": [f"/{self.program}"], "imagePullPolicy": "Never"}
-                container["args"].append("--feature-gates=VisibilityOnDemand=false")
-                container["resources"]["requests"] = {"cpu": "50m", "memory": "128Mi"}
-                container["readinessProbe"] |= {"initialDelaySeconds": 1, "periodSeconds": 1}
-            if entry["kind"] in _WEBHOOKS:
-                for webhook in entry["webhooks"]:
-                    webhook["namespaceSelector"] = {"matchLabels": LABEL}
+        container = self.container(made, image)
+        container["args"].append("--feature-gates=VisibilityOnDemand=false")
+        container["resources"]["requests"] = {"cpu": "50m", "memory": "128Mi"}
+        container["readinessProbe"] |= {"initialDelaySeconds": 1, "periodSeconds": 1}
+        for webhook in (each for entry in made if entry["kind"] in _WEBHOOKS for each in entry["webhooks"]):
+            webhook["namespaceSelector"] = {"matchLabels": LABEL}
         return sorted(made, key=lambda entry: entry["kind"] != "Namespace")
 
     def await_ready(self, layout: Layout) -> None:

@@ -75,11 +75,11 @@ Timestamp = Annotated[
 ]
 """RFC 3339 in UTC, whole seconds."""
 
-MOST = 2**63 - 1
+LARGEST_COUNT = 2**63 - 1
 """An int64 of the API server holds no more."""
 Count = Annotated[
     int,
-    Field(ge=0, le=MOST),
+    Field(ge=0, le=LARGEST_COUNT),
     # The format says the upper bound already, and a status is not refused for the lower one.
     WithJsonSchema({"type": "integer", "format": "int64"}),
 ]

@@ -1,6 +1,7 @@
 """Answers to what plans ask."""
 
 import asyncio
+from contextlib import nullcontext
 
 from modelwright.api.schema import API_VERSION
 from modelwright.kube import errors
@@ -63,11 +64,9 @@ class Answers:
                     return opened.folders(prefix)
 
         try:
-            if isinstance(question, ReadDocuments):
-                # One at a time: thousands of documents may be tens of megabytes, and of several nobody gets an answer.
-                async with self._many:
-                    return await self._stores.call(question.store, read)
-            return await self._stores.call(question.store, read)
+            # One at a time: thousands of documents may be tens of megabytes, and of several nobody gets an answer.
+            async with self._many if isinstance(question, ReadDocuments) else nullcontext():
+                return await self._stores.call(question.store, read)
         except StoreError as error:
             return Unavailable(error.message)
 

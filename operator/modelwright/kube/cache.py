@@ -90,13 +90,15 @@ class Reflector:
             log.warning("%s cannot be watched: %s", self.resource.plural, error.message)
         for key, uid in self._objects.absent(self.resource.kind, self.namespace, (), _NEVER):
             self._objects.remove(key, uid)
-        self._failures, self.last_contact = 0, self._clock()
-        self.synced.set()
-        await asyncio.sleep(ABSENT_SECONDS)
+        await self._stand_by()
 
     async def _shut_out(self, error: errors.ApiError) -> None:
         """Wait for a namespace that may not be seen: it may be gone, and its Role with it. The others go on."""
         log.warning("%s in %s cannot be watched: %s", self.resource.plural, self.namespace, error.message)
+        await self._stand_by()
+
+    async def _stand_by(self) -> None:
+        """Let nobody wait for what cannot be seen, and wait until it is time to look for it again."""
         self._failures, self.last_contact = 0, self._clock()
         self.synced.set()
         await asyncio.sleep(ABSENT_SECONDS)

@@ -10,6 +10,7 @@ from modelwright.api.run import Failure
 from modelwright.plan.actions import Object, Ref
 from modelwright.plan.conditions import Reason
 from modelwright.plan.observed import Observed
+from modelwright.plan.podstatus import condition
 from modelwright.plan.serving_objects import version_of
 from modelwright.plan.startup import Trouble, trouble
 
@@ -54,7 +55,7 @@ class Fleet:
     @property
     def overdue(self) -> bool:
         """Kubernetes has waited longer than the rollout's deadline."""
-        return self._current and self._condition("Progressing").get("reason") == "ProgressDeadlineExceeded"
+        return self._current and condition(self.deployment, "Progressing").get("reason") == "ProgressDeadlineExceeded"
 
     def settled(self, replicas: int) -> bool:
         """Tell whether so many servers answer, all of them as last asked for, and no others are left."""
@@ -79,7 +80,7 @@ class Fleet:
             said = _said(pod)
             if said is not None:
                 return said.reason, said.message
-        if (refused := self._condition("ReplicaFailure")).get("status") == "True":
+        if (refused := condition(self.deployment, "ReplicaFailure")).get("status") == "True":
             return Reason.CHILD_REJECTED, f"the cluster refuses its pods: {refused.get('message') or 'without a word'}"
         found: Trouble | None = trouble(self._unready())
         return None if found is None else (found.reason, found.message)
@@ -93,11 +94,6 @@ class Fleet:
     @property
     def _status(self) -> Object:
         return self.deployment.get("status") or {}
-
-    def _condition(self, kind: str) -> Object:
-        """Return a condition of the Deployment; empty where it has none of that type."""
-        found = self._status.get("conditions") or ()
-        return next((condition for condition in found if condition.get("type") == kind), {})
 
     def _count(self, field: str) -> int:
         return int(self._status.get(field) or 0)
@@ -128,8 +124,7 @@ def _pods(observed: Observed, deployment: Object) -> Iterator[Object]:
 
 
 def _ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions)
+    return bool(condition(pod, "Ready").get("status") == "True")
 
 
 def _said(pod: Object) -> Failure | None:

@@ -340,7 +340,7 @@ def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
     plain = env(
         {
             # The kubelet reads $(NAME) as a reference and $$ as a dollar sign.
-            RUN_VARIABLE: _without_override(spec.run).replace("$", "$$"),
+            RUN_VARIABLE: _for_pods(spec.run).replace("$", "$$"),
             REPORT_URL_VARIABLE: _report_url(spec, settings),
             HOSTS_VARIABLE: host,
             WORKERS_VARIABLE: str(spec.workers.replicas),
@@ -364,14 +364,14 @@ def _scaling(spec: Gang, limits: dict[str, str | int]) -> dict[str, str]:
     return rayscaling.variables(spec.run.training.ray, workers, limits) if isinstance(workers, Workers) else {}
 
 
-def _without_override(run: Run) -> str:
+def _for_pods(run: Run) -> str:
     """Return a run as JSON without what only the Job is made from: a variable holds no more than 128 KiB."""
-    override = {"pod_template", "command", "args", "env"}
-    workers = {"workers": override}
+    of_the_job = {"pod_template", "command", "args", "env"}
+    workers = {"workers": of_the_job}
     return run.model_dump_json(
         by_alias=True,
         exclude_none=True,
-        exclude={"training": workers, "sweep": {"workers": override, "template": workers}},
+        exclude={"training": workers, "sweep": {"workers": of_the_job, "template": workers}},
     )
 
 

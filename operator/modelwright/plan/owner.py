@@ -6,22 +6,23 @@ from datetime import datetime
 from typing import Any
 
 from modelwright.api.common import Status, Storage
-from modelwright.api.trainingjob import MANAGER, TrainingJobStatus
-from modelwright.api.tuningsweep import TuningSweepStatus
+from modelwright.api.trainingjob import MANAGER, TrainingJobStatus, Workers
+from modelwright.api.tuningsweep import SweepWorkers, TuningSweepStatus
 from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
 from modelwright.plan.attempts import Clock, View, jobs_of, leftovers, outdated, ref
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
 from modelwright.plan.departures import strays
 from modelwright.plan.events import on_change
 from modelwright.plan.gang import Gang, service
-from modelwright.plan.gangstart import Together
+from modelwright.plan.gangstart import Together, together
 from modelwright.plan.lifecycle import SUSPENDED
 from modelwright.plan.observed import Observed
 from modelwright.plan.podstatus import running
-from modelwright.plan.questions import Question, SecretExists, Store, Unavailable
+from modelwright.plan.questions import FailedCreates, Question, SecretExists, Store, Unavailable
+from modelwright.plan.refusals import missing
 from modelwright.plan.settings import Settings
 from modelwright.plan.startup import trouble
-from modelwright.plan.times import seconds_between, stamp
+from modelwright.plan.times import seconds_between, soonest, stamp
 
 SOON, LATER, SELDOM = 15.0, 60.0, 300.0
 """Seconds until another look at what does not tell us of its changes: S3, a Secret, a refusal of the API server."""
@@ -90,6 +91,30 @@ def getting_ready(
     if together is not None and together.held is not None:
         return Verdict(State.RECONCILING, Reason.UNSCHEDULABLE, together.held)
     return _starting(number, replicas) if sum(running(pod) for pod in workers) < replicas else None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the pods of a live gang stand."""
+
+    verdict: Verdict | None
+    """What keeps them from their work; None: they are at it."""
+    together: Together | None
+    wake_after: float | None
+    """Seconds until more can be told."""
+
+
+def standing(
+    observed: Observed, view: View, workers: Workers | SweepWorkers, settings: Settings, now: datetime
+) -> Standing | FailedCreates:
+    """Return how the pods of the newest attempt stand, or what must be asked first."""
+    count = view.workers(workers.replicas)
+    absent = missing(observed, view, count, now)
+    if absent.question is not None:
+        return absent.question
+    placed = together(observed, view, workers, settings, now)
+    verdict = absent.verdict or getting_ready(view.attempt_pods, view.number, count, placed)
+    return Standing(verdict, placed, soonest(placed.wake_after if placed else None, absent.wake_after))
 
 
 def put_back(observed: Observed, together: Together | None = None) -> tuple[Action, ...]:

@@ -94,7 +94,7 @@ def _end(container: Object) -> Object:
 
 
 def condition(pod: Object, kind: str) -> Object:
-    """Return a condition of a pod; empty where it has none of that type."""
+    """Return a condition of a pod, or of what tells its own alike; empty where it has none of that type."""
     found: Iterable[Object] = status(pod).get("conditions") or ()
     return next((entry for entry in found if entry.get("type") == kind), {})
 

@@ -10,7 +10,7 @@ from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, View, started_at
 from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.observed import Observed
-from modelwright.plan.questions import FailedCreates, Unavailable
+from modelwright.plan.questions import FailedCreates
 from modelwright.plan.times import is_stamp, seconds_between
 
 PATIENCE = 30.0
@@ -52,7 +52,7 @@ def missing(observed: Observed, view: View, count: int, now: datetime) -> Missin
     if isinstance(answer, FailedCreates):
         return Missing(question=question)
     there = f"{lacking} of {count} pods are missing"
-    if isinstance(answer, Unavailable) or not isinstance(answer, tuple):
+    if not isinstance(answer, tuple):
         # No more than that is known: an operator that may not read events, for one.
         said = f"{there}: kubectl describe job {meta['name']} tells why"
         return Missing(Verdict(State.RECONCILING, Reason.STARTING, said), wake_after=AGAIN)

@@ -45,7 +45,6 @@ from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
 from modelwright.plan.events import on_restarts
 from modelwright.plan.failures import Cause
 from modelwright.plan.gang import Gang, Launcher, gang, logs_uri
-from modelwright.plan.gangstart import together
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import (
     Completed,
@@ -61,9 +60,8 @@ from modelwright.plan.lifecycle import (
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.placeholder import name_of, placeholder
 from modelwright.plan.promotion import Candidate, judge, move
-from modelwright.plan.questions import Answer, KindServed, Question, ReadDocument, Store, Unavailable
+from modelwright.plan.questions import Answer, FailedCreates, KindServed, Question, ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
-from modelwright.plan.refusals import missing
 from modelwright.plan.settings import Settings
 from modelwright.plan.times import parse, soonest, stamp
 from modelwright.plan.unanswered import Pulse
@@ -315,21 +313,19 @@ def _train(job: _Job, step: Running) -> Plan | Ask:
     """Say how the pods are doing; what is missing beside the Job is put back."""
     number, wished = job.view.number, job.spec.workers.replicas
     size = job.view.workers(wished)
-    absent = missing(job.observed, job.view, size, job.now)
-    if absent.question is not None:
-        return Ask((absent.question,))
-    placed = together(job.observed, job.view, job.spec.workers, job.settings, job.now)
-    verdict = absent.verdict or owner.getting_ready(job.view.attempt_pods, number, size, placed)
+    standing = owner.standing(job.observed, job.view, job.spec.workers, job.settings, job.now)
+    if isinstance(standing, FailedCreates):
+        return Ask((standing,))
+    verdict = standing.verdict
     if verdict is None and _evaluating(job):
         verdict = Verdict(State.RECONCILING, Reason.EVALUATING, f"attempt {number} evaluates the model")
     elif verdict is None:
         where = owner.pods(size) if size == wished else f"{size} of {owner.pods(wished)}"
         message = f"attempt {number} trains on {where}"
         verdict = Verdict(State.RECONCILING, Reason.TRAINING, message)
-    put_back = () if raystatus.wanted(job.observed.object) else owner.put_back(job.observed, placed)
+    put_back = () if raystatus.wanted(job.observed.object) else owner.put_back(job.observed, standing.together)
     actions = (*put_back, *step.actions)
-    wakes = (step.wake_after, placed.wake_after if placed else None, absent.wake_after)
-    return replace(_report(job, verdict), actions=actions, wake_after=soonest(*wakes))
+    return replace(_report(job, verdict), actions=actions, wake_after=soonest(step.wake_after, standing.wake_after))
 
 
 def _question(job: _Job, step: Next) -> ReadDocument | None:

@@ -15,13 +15,11 @@ from modelwright.plan.attempts import Clock, JobState, View, look, outdated, tic
 from modelwright.plan.budgets import Budget
 from modelwright.plan.conditions import Reason, State, Verdict, is_suspended
 from modelwright.plan.gang import Gang, Launcher, gang
-from modelwright.plan.gangstart import together
 from modelwright.plan.launch import program
 from modelwright.plan.lifecycle import Completed, GiveUp, Hold, Next, Rules, Running, Start, decide, when_quiet
 from modelwright.plan.observed import Observed
-from modelwright.plan.questions import ReadDocument, Store, Unavailable
+from modelwright.plan.questions import FailedCreates, ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
-from modelwright.plan.refusals import missing
 from modelwright.plan.settings import Settings
 from modelwright.plan.sweep_checks import problem
 from modelwright.plan.times import soonest, stamp
@@ -179,17 +177,13 @@ def _launch(sweep: _Sweep, number: int) -> Plan:
 
 def _search(sweep: _Sweep, step: Running) -> Plan | Ask:
     """Say how the pods are doing; what is missing beside the Job is put back."""
-    number, replicas = sweep.view.number, sweep.spec.workers.replicas
-    absent = missing(sweep.observed, sweep.view, replicas, sweep.now)
-    if absent.question is not None:
-        return Ask((absent.question,))
-    searching = f"attempt {number} searches on {owner.pods(replicas)}"
-    placed = together(sweep.observed, sweep.view, sweep.spec.workers, sweep.settings, sweep.now)
-    verdict = absent.verdict or owner.getting_ready(sweep.view.attempt_pods, number, replicas, placed)
-    actions = (*owner.put_back(sweep.observed, placed), *step.actions)
-    wakes = (step.wake_after, placed.wake_after if placed else None, absent.wake_after)
-    told = _report(sweep, verdict or Verdict(State.RECONCILING, Reason.SEARCHING, searching))
-    return replace(told, actions=actions, wake_after=soonest(*wakes))
+    standing = owner.standing(sweep.observed, sweep.view, sweep.spec.workers, sweep.settings, sweep.now)
+    if isinstance(standing, FailedCreates):
+        return Ask((standing,))
+    searching = f"attempt {sweep.view.number} searches on {owner.pods(sweep.spec.workers.replicas)}"
+    told = _report(sweep, standing.verdict or Verdict(State.RECONCILING, Reason.SEARCHING, searching))
+    actions = (*owner.put_back(sweep.observed, standing.together), *step.actions)
+    return replace(told, actions=actions, wake_after=soonest(step.wake_after, standing.wake_after))
 
 
 def _conclude(sweep: _Sweep, why: str) -> Plan | Ask:

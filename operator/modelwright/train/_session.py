@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelwright.api.run import TERMINATION_MESSAGE_FILE, Run, TrainingReport
-from modelwright.api.schema import MOST
+from modelwright.api.schema import LARGEST_COUNT
 from modelwright.api.trainingjob import Progress, ReportedMetric
 from modelwright.registry.store import ObjectStore
 from modelwright.runtime.failure import EXIT_TERMINATED, at_step, explain, leave_behind
@@ -43,7 +43,7 @@ def _shortened(name: str) -> str:
 
 def _countable(number: int | None) -> int | None:
     """Return a number that a status takes; None for one that only says that there is no end to it."""
-    return None if number is None or number > MOST else number
+    return None if number is None or number > LARGEST_COUNT else number
 
 
 class Stopped(SystemExit):

@@ -171,7 +171,7 @@ def _targets(saved: Saved, state: State) -> Tensors:
     live: Tensors = {}
     modules = [value for value in state.values() if isinstance(value, torch.nn.Module)]
     if any(isinstance(entry, DTensor) for module in modules for entry in module.parameters()):
-        _state.begin(state)
+        _state.begin_optimizers(state)
         _, live = _state.collect(state)
     targets: Tensors = {}
     for name, (shape, dtype) in _state.describe(saved.tree, state).items():

@@ -101,7 +101,7 @@ def _parameters(told: Any) -> set[str]:
     return {str(name) for group in told["param_groups"] for name in group["params"]}
 
 
-def begin(state: State) -> None:
+def begin_optimizers(state: State) -> None:
     """Give optimizers that have made no step the state that they have after one, for others to be read into it."""
     for value in state.values():
         if isinstance(value, torch.optim.Optimizer) and not isinstance(value, torch.optim.LBFGS):
