@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from e2e.cluster import binaries, locks, paths, progress, runtime, shell
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.paths import Layout
 from e2e.cluster.processes import Supervisor
 
+_LINES_SHOWN = 20
 _NEEDED = ("containerd", "kube-apiserver", "kube-controller-manager", "kubelet")
 
 
@@ -44,11 +46,11 @@ class Addon(ABC):
     """Kinds whose objects wait for it when they are deleted; first those that others wait for."""
 
     @abstractmethod
-    def definitions(self, kubectl: Kubectl) -> Definitions:
+    def definitions(self, layout: Layout) -> Definitions:
         """Return its kinds."""
 
     @abstractmethod
-    def manifests(self, kubectl: Kubectl, image: str) -> list[dict[str, Any]]:
+    def manifests(self, layout: Layout, image: str) -> list[dict[str, Any]]:
         """Return what it is, its namespace first, and what it may do."""
 
     def container(self, made: list[dict[str, Any]], image: str) -> dict[str, Any]:
@@ -84,10 +86,15 @@ class Addon(ABC):
         self.await_ready(layout)
 
     def await_ready(self, layout: Layout) -> None:
-        """Return when it runs."""
+        """Return when it runs. Raises ClusterError with the last that its pod said where it does not."""
+        kubectl = Kubectl(layout.kubeconfig)
+        where = (f"deployment/{self.deployment}", f"--namespace={self.namespace}")
         with progress.step(f"waiting for {self.title}"):
-            words = ("rollout", "status", f"deployment/{self.deployment}", f"--namespace={self.namespace}")
-            Kubectl(layout.kubeconfig).run(*words, "--timeout=180s")
+            try:
+                kubectl.run("rollout", "status", *where, "--timeout=180s")
+            except ClusterError as error:
+                said = kubectl.attempt("logs", *where, f"--tail={_LINES_SHOWN}")
+                raise ClusterError(f"{error}\n{said.stdout or said.stderr}") from error
 
     def remove(self, layout: Layout) -> None:
         """Remove every trace of it, and all that it was given to run."""
@@ -96,9 +103,9 @@ class Addon(ABC):
             # While it runs: they wait for it.
             for kind in self.finalized:
                 _delete_all(kubectl, kind)
-            kinds = self.definitions(kubectl)
+            kinds = self.definitions(layout)
             kubectl.run("delete", "--ignore-not-found", "--timeout=60s", kinds.word, text=kinds.text)
-            made = {"apiVersion": "v1", "kind": "List", "items": self.manifests(kubectl, "none")}
+            made = {"apiVersion": "v1", "kind": "List", "items": self.manifests(layout, "none")}
             words = ("delete", "--ignore-not-found", "--timeout=60s", "--filename=-")
             kubectl.run(*words, text=json.dumps(made))
 
@@ -111,10 +118,10 @@ class Addon(ABC):
             image = runtime.ensure_program_image(self.program)
         kubectl = Kubectl(layout.kubeconfig)
         with progress.step(f"installing {self.title}"):
-            kinds = self.definitions(kubectl)
+            kinds = self.definitions(layout)
             # Too large for the annotation of a client-side apply.
             kubectl.run("apply", "--server-side", kinds.word, text=kinds.text)
-            kubectl.apply(self.manifests(kubectl, image))
+            kubectl.apply(self.manifests(layout, image))
             kubectl.run("wait", "--for=condition=Established", "--timeout=60s", kinds.word, text=kinds.text)
 
 

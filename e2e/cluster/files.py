@@ -1,5 +1,6 @@
 """Writing files so that nobody ever reads half of one."""
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -22,6 +23,11 @@ def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> Path:
 def write_json(path: Path, content: Any, *, mode: int = 0o644) -> Path:
     """Write JSON; every component here that wants YAML reads JSON as well."""
     return write(path, json.dumps(content, indent=2, sort_keys=True) + "\n", mode=mode)
+
+
+def embedded(path: Path) -> str:
+    """What a file holds, as Kubernetes has it inside objects that hold any bytes."""
+    return base64.b64encode(path.read_bytes()).decode()
 
 
 def sha256(content: bytes) -> str:

@@ -1,6 +1,5 @@
 """Kubeconfig files with everything inside, so that a copied file still works."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from e2e.cluster.settings import CLUSTER_NAME
 def write(path: Path, *, server: str, pki: Path, identity: str) -> Path:
     """Write the kubeconfig of one identity; JSON is YAML, and needs no second library to read."""
     user = {
-        "client-certificate-data": _embed(pki / f"{identity}.crt"),
-        "client-key-data": _embed(pki / f"{identity}.key"),
+        "client-certificate-data": files.embedded(pki / f"{identity}.crt"),
+        "client-key-data": files.embedded(pki / f"{identity}.key"),
     }
     content: dict[str, Any] = {
         "apiVersion": "v1",
@@ -21,14 +20,10 @@ def write(path: Path, *, server: str, pki: Path, identity: str) -> Path:
         "clusters": [
             {
                 "name": CLUSTER_NAME,
-                "cluster": {"server": server, "certificate-authority-data": _embed(pki / "ca.crt")},
+                "cluster": {"server": server, "certificate-authority-data": files.embedded(pki / "ca.crt")},
             }
         ],
         "users": [{"name": identity, "user": user}],
         "contexts": [{"name": CLUSTER_NAME, "context": {"cluster": CLUSTER_NAME, "user": identity}}],
     }
     return files.write_json(path, content, mode=0o600)
-
-
-def _embed(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()

@@ -13,6 +13,7 @@ import yaml
 from e2e.cluster import files
 from e2e.cluster.addons import Addon, Definitions
 from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.paths import Layout
 
 
 class KubeRay(Addon):
@@ -28,17 +29,17 @@ class KubeRay(Addon):
         """The folder with the CustomResourceDefinitions."""
         return self.source() / "config" / "crd" / "bases"
 
-    def definitions(self, kubectl: Kubectl) -> Definitions:
+    def definitions(self, layout: Layout) -> Definitions:
         """Return the folder: they are megabytes, which nobody here has to read."""
         return Definitions(f"--filename={self.folder()}")
 
-    def manifests(self, kubectl: Kubectl, image: str) -> list[dict[str, Any]]:
+    def manifests(self, layout: Layout, image: str) -> list[dict[str, Any]]:
         """Return what its own manifests say, but for the image."""
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         with tempfile.TemporaryDirectory() as folder:
             parts = [self.source() / "config" / name for name in ("rbac", "manager")]
             bases = [os.path.relpath(part, Path(folder).resolve()) for part in parts]
             files.write_json(Path(folder) / "kustomization.yaml", {"namespace": self.namespace, "resources": bases})
-            made = list(yaml.safe_load_all(kubectl.run("kustomize", folder)))
+            made = list(yaml.safe_load_all(Kubectl(layout.kubeconfig).run("kustomize", folder)))
         self.container(made, image)
         return [namespace, *made]

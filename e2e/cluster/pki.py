@@ -48,6 +48,11 @@ def node(name: str, address: str, file: str = "kubelet") -> Identity:
     return Identity(file, f"system:node:{name}", "system:nodes", hosts=(name, address))
 
 
+def webhook(service: str, namespace: str) -> Identity:
+    """The certificate of a webhook, valid for the name under which the API server calls its Service."""
+    return Identity(service, service, hosts=(f"{service}.{namespace}.svc",))
+
+
 def ensure(directory: Path, identities: Sequence[Identity]) -> None:
     """Create the authority, the certificates and the service account key, unless all of them are there."""
     wanted = [directory / f"{identity.file}.crt" for identity in identities]
