@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from e2e.support.journal import Entry
 
 _FEWEST_STEPS, _MOST_STEPS = 40, 2000
+_SLOWEST = 0.15
+"""Seconds. A step that took longer was held up by others, who may be gone when the next job trains."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Pace:
         """Return how many steps last at least so many seconds, start-up of the pods aside."""
         if self.seconds_per_step <= 0:
             return _MOST_STEPS
-        return min(max(math.ceil(seconds / self.seconds_per_step), _FEWEST_STEPS), _MOST_STEPS)
+        pace = min(self.seconds_per_step, _SLOWEST)
+        return min(max(math.ceil(seconds / pace), _FEWEST_STEPS), _MOST_STEPS)
 
 
 def pace_of(entries: Sequence[Entry]) -> Pace:

@@ -5,7 +5,7 @@ continued from any status that was ever written is whole: a lost report or an op
 time. The book is brought up when something else in the status changes; time alone is no reason to write.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -51,9 +51,11 @@ def kept(look: Look) -> Goodput | None:
         return before.goodput
     book = _opened(look)
     completion = look.after.completion_time
-    now = max(book.at, _seconds(completion) if completion else _epoch(look.now))
-    for turn in turns(look.view, look.after.attempts, look.view.workers(look.workers.replicas)):
-        if book.at < turn.at <= now and not _is_for_the_pause(turn, book, look):
+    heard = turns(look.view, look.after.attempts, look.view.workers(look.workers.replicas))
+    now = max(book.at, _seconds(completion) if completion else _at_least(look.now, heard))
+    for turn in heard:
+        # The end of an attempt that the book has left behind is stamped by a node whose clock is ahead.
+        if book.at < turn.at <= now and turn.attempt >= book.attempt and not _is_for_the_pause(turn, book, look):
             book.turn(turn)
     current = _standing(look, book)
     if completion or current not in _ON_NODES or current is not book.current:
@@ -213,6 +215,15 @@ def _written(book: _Book, workers: Workers, *, ended: bool) -> Goodput:
         furthest_step=book.furthest,
         counted=book.counted,
     )
+
+
+def _at_least(now: datetime, heard: Iterable[Turn]) -> int:
+    """Return what time it is, by the clock of the control plane where that is ahead of the operator's own.
+
+    What has begun is booked when it is heard of. If it were left for later, it would seem to begin in the middle of
+    what it was the beginning of.
+    """
+    return max(_epoch(now), *(turn.at for turn in heard if turn.bucket in (Bucket.QUEUED, Bucket.STARTING)), 0)
 
 
 def _is_for_the_pause(turn: Turn, book: "_Book", look: Look) -> bool:

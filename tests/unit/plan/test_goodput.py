@@ -76,6 +76,33 @@ def test_steps_that_were_made_before_are_lost_as_they_are_made_again() -> None:
     assert book.seconds.total == 266
 
 
+@pytest.mark.parametrize("behind", [1, 5, 12])
+def test_a_clock_that_is_behind_the_control_plane_moves_no_more_seconds_than_that(behind: int) -> None:
+    history = History()
+    history.ask(1 + behind)
+    history.look(1, Reason.STARTING)
+    # The images are there: it trains before the operator's clock is where its pods say that they have their nodes.
+    history.place(2 + behind, runs=3 + behind)
+    history.look(2, Reason.TRAINING)
+    for second in range(5, 300, 3):
+        history.say(3 + behind, second, starting=2, training=second - 4)
+        history.look(second)
+    assert history.book.seconds.total >= 296
+    assert history.book.seconds.training >= 290 - behind
+    # A node's clock may be ahead of both.
+    history.end(302 + 2 * behind)
+    history.look(303, Reason.RESTARTING)
+    history.ask(305 + behind, 2)
+    history.look(305, Reason.STARTING)
+    history.place(306 + behind, 2, runs=306 + behind)
+    history.look(307, Reason.TRAINING)
+    for second in range(310, 600, 3):
+        history.say(306 + behind, second, attempt=2, starting=2, training=second - 309)
+        history.look(second)
+    assert history.book.seconds.training + history.book.seconds.lost >= 580 - 3 * behind
+    assert history.book.current == "training"
+
+
 def test_an_operator_that_was_away_learns_from_the_cluster_when_things_happened() -> None:
     history = trained()
     history.end(400)
