@@ -80,6 +80,10 @@ class TrainingReport(ApiModel):
     """Starting, Training or Evaluating."""
     spent: Spent | None = None
     """What the process of rank 0 has spent its time on so far; absent where it does not measure that."""
+    longest_step: float = 0.0
+    """Seconds of the longest of the last steps that were told of; 0: not known."""
+    quiet: bool = False
+    """No step is due: something else is done, or the last one was made."""
     restarts: Count = 0
     """How often the processes of this attempt have started again in their pods."""
 

@@ -148,10 +148,13 @@ def _next(job: _Job) -> Plan | Ask:
 def _pulse(job: _Job) -> Pulse | None:
     """Return the last step that the gang is known to have made; None where one would not have heard of later ones."""
     report, number, since = job.observed.report, job.view.number, job.view.job and started_at(job.view.job)
-    heard = isinstance(report, TrainingReport) and report.attempt == number
-    found = history.pulse(job.status, number) if heard and not _evaluating(job) else None
+    if not isinstance(report, TrainingReport) or report.attempt != number or report.quiet or _evaluating(job):
+        return None
+    found = history.pulse(job.status, number)
     # One from before a pause says nothing of the pods that load after it.
-    return None if found is None or (since and parse(found.at) < parse(since)) else found
+    if found is None or (since and parse(found.at) < parse(since)):
+        return None
+    return replace(found, longest_step=report.longest_step)
 
 
 def _queue(job: _Job) -> Queue | None:

@@ -18,6 +18,8 @@ PATIENCE = 30.0
 """Seconds without a step after which a gang with a node that does not answer is lost."""
 _STEPS = 5.0
 """Where steps take long, the time of so many instead."""
+_LONGEST = 2.0
+"""Where the longest between two of which it told took even longer, so many times that."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Pulse:
     at: str
     """When it was heard of a further step."""
     seconds_per_step: float
+    longest_step: float = 0.0
+    """Seconds between two that it told of, at most."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ def lost(pods: Iterable[Object], pulse: Pulse | None, now: datetime) -> Silence:
     silent = tuple(pod for pod in staying if is_on_one(pod))
     if not silent or pulse is None:
         return Silence()
-    left = max(PATIENCE, _STEPS * pulse.seconds_per_step) - seconds_between(pulse.at, now)
+    patience = max(PATIENCE, _STEPS * pulse.seconds_per_step, _LONGEST * pulse.longest_step)
+    left = patience - seconds_between(pulse.at, now)
     return Silence(wake=left) if left > 0 else Silence(silent)
 
 

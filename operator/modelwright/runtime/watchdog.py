@@ -47,6 +47,11 @@ class Patience:
         self._count += 1
 
     @property
+    def longest(self) -> float:
+        """Seconds of the longest of the last steps; 0 where there were none."""
+        return max(self._seconds)
+
+    @property
     def long(self) -> float:
         """Seconds for what is no step."""
         return max(START_SECONDS, 2 * (self._timeout or 0.0)) + self._extra
@@ -58,7 +63,7 @@ class Patience:
             return self._timeout
         if self._count < _ENOUGH:
             return self.long
-        return min(max(self._least, _FACTOR * max(self._seconds)), MOST_SECONDS)
+        return min(max(self._least, _FACTOR * self.longest), MOST_SECONDS)
 
 
 class Watchdog:
@@ -107,6 +112,16 @@ class Watchdog:
             yield
         finally:
             self._last, self._stepping = self._now(), stepping
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no step is due: none was made yet, something else is done, or the last one was made."""
+        return not self._stepping or self._closed.is_set()
+
+    @property
+    def longest_step(self) -> float:
+        """Seconds of the longest of the last steps; 0 where there were none."""
+        return self._patience.longest
 
     def close(self) -> None:
         """Stop watching; what comes now is not made of steps."""

@@ -4,8 +4,8 @@ import hashlib
 import math
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +148,7 @@ class Session(Rows):
             for name, value in {"loss": loss, **metrics}.items()
             if value is not None
         }
-        if self._world.leads and self._now() - self._reported >= _REPORT_SECONDS:
-            self._send()
+        self._tell()
 
     def checkpoint(self, step: int, *, force: bool = False, **state: Any) -> bool:
         """Save after step `step` (counted from 0) if a checkpoint is due, and return whether it did.
@@ -159,6 +158,7 @@ class Session(Rows):
         that is done, and raises `Stopped`.
         """
         self._beat(step + 1)
+        self._tell()
         self._listen()
         flags = (self._stop.requested, self.rank == 0 and self._schedule.due_by_time(), self._saver.busy)
         stop, due, busy = (value > 0 for value in self._control.exchange([float(flag) for flag in flags]))
@@ -175,12 +175,17 @@ class Session(Rows):
         self._save(state)
         return True
 
-    def quiet(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
         """Return a context for what takes long and is no step, such as a pass over other rows: it is no hang.
 
         Every process enters it, for those that wait for one that is busy make no step either.
         """
-        return self._watchdog.quiet()
+        with self._watchdog.quiet():
+            # Now: for as long as it takes nobody hears of a step, and shall not take that for a gang that is lost.
+            if self._world.leads and self._done:
+                self._send()
+            yield
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written, which is no hang. Every process calls it."""
@@ -215,6 +220,10 @@ class Session(Rows):
             # After the first step, which makes whatever is made at first use.
             self._phases.enter(Phase.TRAINING)
         self._done = done
+
+    def _tell(self) -> None:
+        if self._world.leads and self._now() - self._reported >= _REPORT_SECONDS:
+            self._send()
 
     def _listen(self) -> None:
         # Not before: until now, SIGTERM ends the process at once, and nothing is lost by that.
@@ -275,5 +284,7 @@ class Session(Rows):
                 checkpoint=self._saver.last,
                 resumed_from_step=self._resumed,
                 spent=self._phases.spent(),
+                longest_step=self._watchdog.longest_step,
+                quiet=self._watchdog.is_quiet,
             )
         )

@@ -1,5 +1,6 @@
 """Nodes that do not answer: a gang that stands still is given up for one, and a gang that makes steps is not."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,6 +50,14 @@ def test_a_gang_that_stands_still_is_lost_with_the_node_that_does_not_answer() -
 def test_it_is_given_the_time_of_some_steps(before: float, pace: float, left: float) -> None:
     waiting = unanswered.lost([pod(0, ready="True"), pod(1)], heard(before, pace), NOON)
     assert (waiting.pods, waiting.wake) == ((), left)
+
+
+@pytest.mark.parametrize(("before", "longest", "left"), [(45, 40, 35), (45, 10, None)])
+def test_of_a_gang_that_tells_few_of_its_steps_the_next_is_waited_for(
+    before: float, longest: float, left: float | None
+) -> None:
+    waiting = unanswered.lost([pod(0, ready="True"), pod(1)], replace(heard(before), longest_step=longest), NOON)
+    assert (not waiting.pods, waiting.wake) == (left is not None, left)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +120,15 @@ def test_a_gang_trains_on_while_a_kubelet_is_silent() -> None:
     assert "reason" not in sim.status["attempts"][0]
 
 
-@pytest.mark.parametrize("how", ["a program that reports nothing", "an operator that has not heard it", "evaluation"])
+@pytest.mark.parametrize(
+    "how", ["a program that reports nothing", "an operator that has not heard it", "evaluation", "no step is due"]
+)
 def test_without_a_word_of_steps_kubernetes_says_when_a_pod_is_lost(how: str) -> None:
     sim = running(COMMAND if how.startswith("a program") else None)
     if how == "evaluation":
         stepping(sim, 7, stage="Evaluating")
+    elif how == "no step is due":
+        stepping(sim, 7, quiet=True)
     elif how.startswith("an operator"):
         stepping(sim, 7)
         sim.world.crash()

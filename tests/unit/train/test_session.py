@@ -374,6 +374,42 @@ def test_what_is_no_step_may_take_its_time(store: ObjectStore) -> None:
     assert watchdog.look() is not None
 
 
+def test_the_operator_is_told_when_no_step_is_due(store: ObjectStore) -> None:
+    loop = Loop(store)
+    loop.train(3)
+    assert [report.quiet for report in loop.reporter.reports] == [False, False, False, True]
+    loop = Loop(store)
+    loop.session.report(0)
+    loop.watch.seconds += 0.1
+    loop.session.report(1)
+    told = len(loop.reporter.reports)
+    with loop.session.quiet():
+        assert [report.quiet for report in loop.reporter.reports[told:]] == [True]
+    loop.watch.seconds += 1
+    loop.session.report(2)
+    assert [report.quiet for report in loop.reporter.reports[told:]] == [True, False]
+
+
+def test_a_loop_that_saves_at_each_step_and_reports_rarely_is_heard_of_all_the_same(store: ObjectStore) -> None:
+    loop = Loop(store)
+    for step in range(6):
+        loop.watch.seconds += 2
+        if step == 0:
+            loop.session.report(step, loss=0.5)
+        loop.session.checkpoint(step, **loop.state)
+    assert [report.progress.step for report in loop.reporter.reports] == [1, 2, 3, 4, 5, 6]
+    assert {report.progress.loss for report in loop.reporter.reports} == {0.5}
+
+
+def test_the_operator_is_told_how_long_there_may_be_no_word_of_a_step(store: ObjectStore) -> None:
+    watch = Watch()
+    loop = Loop(store, watchdog=Watchdog(now=watch), watch=watch)
+    for step in (0, 50, 100):
+        watch.seconds += 100
+        loop.session.report(step)
+    assert loop.reporter.reports[-1].longest_step == 100.0
+
+
 def test_reports_tell_what_the_time_was_spent_on(store: ObjectStore) -> None:
     loop = Loop(store)
     loop.watch.seconds += 7

@@ -103,6 +103,8 @@ def learn(
     around.watchdog.close()
     if trainer.step > clock.first_step:
         _require_finite(trainer)
+        if around.world.leads:
+            around.reporter.send(report(around, Learnt(clock, saver.last, resumed)))
         # Saved here too, so that a crash while evaluating costs the evaluation alone.
         saver.save_last()
     around.phases.enter(Phase.EVALUATING)
@@ -118,6 +120,8 @@ def report(around: Surroundings, learnt: Learnt, stage: str = "Training") -> Tra
         resumed_from_step=learnt.resumed_from_step,
         stage=stage,
         spent=around.phases.spent(),
+        longest_step=around.watchdog.longest_step,
+        quiet=around.watchdog.is_quiet,
         restarts=restarts(),
     )
 
