@@ -1,5 +1,6 @@
 """How often a gang may start again: what rules make of a loss, and the budget of its class."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -8,6 +9,7 @@ from modelwright.api.trainingjob import Attempt, FailureCount
 from modelwright.plan.conditions import Reason
 from modelwright.plan.failures import RESIZED, Loss
 
+_WITH_DIGITS = re.compile(r"(?<!code )\b\S*\d\S*")
 MOST_NODES = 100
 """So many nodes are kept away from; older ones are tried again."""
 
@@ -125,13 +127,18 @@ def repetition(attempts: Sequence[Attempt]) -> Repetition | None:
     if len(lost) < 2:
         return None
     first, second = lost[-2:]
-    same = (first.failure_class, first.reason, first.last_step) == (
-        second.failure_class,
-        second.reason,
-        second.last_step,
-    )
     broke = second.failure_class is FailureClass.APPLICATION_ERROR and second.end_time is not None
-    return Repetition(first.number, second.last_step) if same and broke and second.last_step is not None else None
+    same = broke and _how(first) == _how(second)
+    return Repetition(first.number, second.last_step) if same and second.last_step is not None else None
+
+
+def _how(attempt: Attempt) -> tuple[object, ...]:
+    """Return how an attempt ended, such that it is equal where another one ended by the same error.
+
+    Words with digits are left out, but for the exit code: names of pods, addresses and counts differ each time.
+    """
+    words = _WITH_DIGITS.sub("#", attempt.message or "")
+    return attempt.failure_class, attempt.reason, attempt.last_step, words
 
 
 def _fits(rule: FailureRule, loss: Loss) -> bool:

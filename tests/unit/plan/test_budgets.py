@@ -143,6 +143,25 @@ def test_a_repetition_names_the_attempts_that_broke_and_not_one_that_only_shrank
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (
+            "(worker 0): CUDA error at 0x7f31: an illegal access",
+            "(worker 3): CUDA error at 0x8a02: an illegal access",
+            True,
+        ),
+        ("(worker 0): no such file: /tmp/tmpab3x/rows", "(worker 0): no such file: /tmp/tmp9kd1/rows", True),
+        ("(worker 0): ConnectionError: Max retries exceeded", "(worker 0): RuntimeError: CUDA error", False),
+        ("(worker 0) exited with code 1", "(worker 0) exited with code 139", False),
+    ],
+)
+def test_an_error_is_known_again_by_its_words_and_not_by_where_it_happened(first: str, second: str, same: bool) -> None:
+    said = (f"pod a-1-0-x7k2p {first}", f"pod a-2-0-mm41z {second}")
+    attempts = [broke(number, 0).model_copy(update={"message": words}) for number, words in enumerate(said, 1)]
+    assert (repetition(attempts) is not None) is same
+
+
+@pytest.mark.parametrize(
     "attempts",
     [
         [],
