@@ -139,11 +139,12 @@ class Session(Rows):
         """Tell how step `step` (counted from 0) went; `kubectl get tj` shows it.
 
         Numbers, or tensors of one. They are looked at once a second at most, so that a GPU is not waited for at each
-        step. Rank 0's count; the others may call it or not.
+        step. Rank 0's count; the others may call it or not. What is not told again stands as it was told last, such as
+        an accuracy that is measured once an epoch.
         """
         self._beat(step + 1)
         self._total = total_steps or self._total
-        self._said = {
+        self._said |= {
             name: value.detach() if hasattr(value, "detach") else value
             for name, value in {"loss": loss, **metrics}.items()
             if value is not None

@@ -71,6 +71,8 @@ def test_nothing_there_is_not_worth_a_retry(store: ObjectStore, uri: str) -> Non
         ("x.csv", b"", "Empty CSV file"),
         ("x.parquet", b"no parquet", "cannot be read as Parquet"),
         ("x.csv", b"a,a\n1,2\n", "more than one column named a"),
+        ("x.csv", "a,stadt\n1,Nürnberg secret\n2,Bonn\n".encode("latin-1"), r"is not UTF-8 \(column stadt\): save"),
+        ("x.csv", "größe,y\n1,secret\n".encode("latin-1"), r"is not UTF-8 \(the names of its columns\): save"),
     ],
 )
 def test_a_broken_file_is_named_and_its_rows_are_not_shown(
@@ -81,6 +83,14 @@ def test_a_broken_file_is_named_and_its_rows_are_not_shown(
         read(find_source(store, Dataset(uri=f"s3://bucket/data/{name}")), tmp_path)
     assert f"s3://bucket/data/{name}" in caught.value.message
     assert "secret" not in caught.value.message
+
+
+def test_the_numbers_that_pandas_gives_to_rows_are_no_column(store: ObjectStore, tmp_path: Path) -> None:
+    frame = mixed(30).sample(frac=1, random_state=0)
+    for name, data in (("x.parquet", frame.to_parquet()), ("x.csv", frame.to_csv().encode())):
+        put(store, name, data)
+        table = read(find_source(store, Dataset(uri=f"s3://bucket/data/{name}")), tmp_path)
+        assert list(table.frame) == ["n", "text", "target"]
 
 
 def test_quoted_line_breaks_belong_to_their_field(store: ObjectStore, tmp_path: Path) -> None:

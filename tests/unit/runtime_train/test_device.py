@@ -37,6 +37,13 @@ def test_without_ray_it_is_the_one_of_its_number(monkeypatch: pytest.MonkeyPatch
     assert _number() == 2
 
 
+def test_a_program_that_started_its_processes_itself_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 1)
+    assert _number() == 1
+
+
 def test_a_program_that_an_actor_of_ray_has_started_is_told_which_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("MODELWRIGHT_DEVICE", "3")

@@ -1,8 +1,11 @@
 """What a run that is asked to stop leaves behind."""
 
 import json
+import multiprocessing
 import os
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,23 @@ def test_the_error_to_leave_with_tells_whether_it_was_saved(tmp_path: Path) -> N
     assert (saved.message, saved.exit_code) == ("Asked to stop; saved at step 40", EXIT_TERMINATED)
     assert lost.message == "Asked to stop; step 40 could not be saved"
     assert not nowhere.exists(), "only a pod has a termination message"
+
+
+def test_a_forked_child_ends_when_it_is_told_to_though_its_parent_would_save_first() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    stop = Stop()
+    stop.listen()
+    try:
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join(30)
+        assert child.exitcode == -signal.SIGTERM
+        assert not stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def in_a_thread(stop: Stop) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import torch.distributed
 
 from modelwright.api.run import PEER_LOST
 from modelwright.runtime.failure import RunError
@@ -36,6 +37,15 @@ def test_a_broken_connection_is_a_lost_peer(text: str) -> None:
 def test_another_error_stays_what_it_is() -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), lost_peers():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_a_group_that_the_program_has_made_is_the_gang(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As by torch.multiprocessing.spawn, which sets no RANK.
+    monkeypatch.delenv("RANK", raising=False)
+    for name, value in {"is_initialized": True, "get_rank": 1, "get_world_size": 2}.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    with joined() as world:
+        assert (world.rank, world.size) == (1, 2)
 
 
 def test_a_process_alone_agrees_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:

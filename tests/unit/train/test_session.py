@@ -120,6 +120,21 @@ def test_numbers_whose_names_are_long_and_begin_alike_are_told_apart(store: Obje
     assert names[2] == "short"
 
 
+def test_what_is_measured_once_an_epoch_stands_until_it_is_measured_again(client: FakeS3, store: ObjectStore) -> None:
+    loop = Loop(store, run_of(checkpoint={"everySteps": 2}))
+    for step in range(4):
+        loop.watch.seconds += 1
+        loop.session.report(step, loss=1.0 / (step + 1))
+        if step == 0:
+            loop.session.report(step, accuracy=0.9)
+        loop.session.checkpoint(step, **loop.state)
+        loop.session.wait()
+    told = loop.reporter.reports[-1].progress
+    assert (told.loss, [(entry.name, entry.value) for entry in told.metrics]) == (0.25, [("accuracy", 0.9)])
+    manifest = json.loads(client.objects[f"{FOLDER}000000000004/manifest.json"])
+    assert manifest["metrics"]["accuracy"] == 0.9
+
+
 def test_a_loop_without_an_end_has_no_time_left_to_tell(store: ObjectStore) -> None:
     loop = Loop(store)
     for step in range(3):

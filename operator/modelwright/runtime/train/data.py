@@ -17,6 +17,8 @@ from modelwright.registry.store import Entry, ObjectStore
 from modelwright.runtime.failure import DataError
 from modelwright.runtime.train.columns import Table, gather, unlike
 
+_INDEX = re.compile(r"__index_level_\d+__")
+_IN_UTF_8 = "save it in that encoding"
 _ENDINGS = {DataFormat.CSV: (".csv", ".csv.gz"), DataFormat.PARQUET: (".parquet", ".pq")}
 
 
@@ -86,12 +88,24 @@ def _read_file(path: Path, format_: DataFormat, uri: str, texts: Collection[str]
         reader = partial(_read_csv, texts=texts)
     try:
         table = reader(path)
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise DataError("DataInvalid", f"{uri} is not UTF-8 (the names of its columns): {_IN_UTF_8}") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError("DataInvalid", f"{uri} cannot be read as {format_}: {_without_values(error)}") from error
-    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise DataError("DataInvalid", f"{uri} has more than one column named {min(repeated)}")
-    return table
+    for name in names if format_ is DataFormat.CSV else ():
+        # What Arrow takes for bytes is text in another encoding.
+        if pa.types.is_binary(table.schema.field(name).type):
+            raise DataError("DataInvalid", f"{uri} is not UTF-8 (column {name}): {_IN_UTF_8}")
+    return table.drop_columns([name for name in names if _numbers_rows(name, format_)])
+
+
+def _numbers_rows(name: str, format_: DataFormat) -> bool:
+    """Tell whether a column is the index that pandas has written beside the columns: it says where a row once stood."""
+    return not name if format_ is DataFormat.CSV else bool(_INDEX.fullmatch(name))
 
 
 def _read_csv(path: Path, texts: Collection[str]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from modelwright.api.run import TERMINATED, TERMINATION_MESSAGE_FILE
 from modelwright.api.variables import STOP_ASKED, STOP_VARIABLE
@@ -21,11 +22,14 @@ class Stop:
         self._event = threading.Event()
         self._asked: Path | None = None
         """The file that is there when the pod was asked to leave, where no signal comes."""
+        self._listener = os.getpid()
+        self._before: Any = signal.SIG_DFL
+        """What SIGTERM did before."""
 
     def listen(self) -> None:
         """Take SIGTERM, which only the main thread can. Under Ray none comes: its shell is told who listens."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._on_signal)
+            self._listener, self._before = os.getpid(), signal.signal(signal.SIGTERM, self._on_signal)
         if (mark := _mark()) is not None:
             with suppress(OSError):
                 mark.touch()
@@ -41,7 +45,12 @@ class Stop:
         return self._event.is_set() or (self._asked is not None and self._asked.exists())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._event.set()
+        if os.getpid() == self._listener:
+            self._event.set()
+            return
+        # A child that was forked, such as one of a Pool, saves nothing, and whoever ends it waits for its end.
+        signal.signal(number, self._before or signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def withdraw() -> None:

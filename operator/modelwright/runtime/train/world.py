@@ -121,15 +121,17 @@ def joined(patience: timedelta | None = None) -> Iterator[World]:
 
     `patience`: how long a process waits for another one, where somebody else watches for hangs.
     """
+    there = sys.modules.get("torch.distributed")
+    if there is not None and there.is_available() and there.is_initialized():
+        # By Ray Train, or by the program itself: whoever made it takes it down.
+        yield World(there.get_rank(), there.get_world_size(), _device())
+        return
     if "RANK" not in os.environ:
         yield World(device=_device())
         return
     import torch.distributed as dist
 
     device = _device()
-    if dist.is_initialized():  # by Ray Train, which also takes it down
-        yield World(dist.get_rank(), dist.get_world_size(), device)
-        return
     wait = patience or _COLLECTIVE_TIMEOUT
     with lost_peers():
         place: dict[str, Any] = {}
@@ -152,7 +154,11 @@ def _number() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if mine and mine[0] in visible:
         return visible.index(mine[0])
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    if told := os.environ.get("LOCAL_RANK"):
+        return int(told)
+    torch = sys.modules.get("torch")
+    # What the program has chosen, which started its processes itself; the first one where it has not.
+    return int(torch.cuda.current_device()) if torch is not None else 0
 
 
 def _device() -> str:
