@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
+from modelwright.api.artifacts import Manifest
 from modelwright.api.run import Comparison
 from modelwright.api.trainingjob import Promotion, PromotionOutcome, PromotionRule, PromotionStatus, RegisteredVersion
 from modelwright.plan.actions import MoveAlias
@@ -32,6 +35,15 @@ def judge(candidate: Candidate, holder: int | None) -> PromotionStatus:
     if candidate.promotion.rule is PromotionRule.ALWAYS or candidate.comparison is None:
         return _status(candidate, PromotionOutcome.PROMOTED, f"version {ours} holds {alias}")
     return _compare(candidate, candidate.comparison, held=holder == ours)
+
+
+def is_registered_by(uid: str, model: str, manifest: object) -> bool:
+    """Tell whether a manifest is that of a version of this model which the job with this UID has registered."""
+    try:
+        found = Manifest.model_validate(manifest)
+    except ValidationError:
+        return False
+    return (found.model, found.job_uid) == (model, uid)
 
 
 def move(candidate: Candidate, holder: int | None, store: Store, moved_by: str) -> MoveAlias:

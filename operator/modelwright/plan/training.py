@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from modelwright.api.artifacts import Alias
 from modelwright.api.checkpoint import StartedFrom
 from modelwright.api.elastic import Elastic
-from modelwright.api.layout import alias_key
+from modelwright.api.layout import alias_key, manifest_key
 from modelwright.api.run import Run, TrainingReport, TrainingResult
 from modelwright.api.trainingjob import (
     Framework,
@@ -59,7 +59,7 @@ from modelwright.plan.lifecycle import (
 )
 from modelwright.plan.observed import TRIGGER_ANNOTATION, Observed
 from modelwright.plan.placeholder import name_of, placeholder
-from modelwright.plan.promotion import Candidate, judge, move
+from modelwright.plan.promotion import Candidate, is_registered_by, judge, move
 from modelwright.plan.questions import Answer, FailedCreates, KindServed, Question, ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
@@ -379,18 +379,25 @@ def _conclude_command(job: _Job, step: Next, question: ReadDocument, answer: Ans
 
 def _at_the_gate(job: _Job, result: TrainingResult, store: Store) -> Plan | Ask:
     """Let the new version take its alias, if the gate says so, and end."""
-    promotion = job.spec.model.promotion if job.spec.model else None
+    wanted = job.spec.model
+    promotion = wanted.promotion if wanted else None
     if result.model is None:
         return _end(job, Verdict(State.READY, Reason.SUCCEEDED, "trained"))
     registered = f"version {result.model.version} of {result.model.name} is registered"
-    if promotion is None:
+    if wanted is None or promotion is None:
         return _end(job, Verdict(State.READY, Reason.SUCCEEDED, registered))
+    manifest = ReadDocument(store, manifest_key(result.model.name, result.model.version))
     question = ReadDocument(store, alias_key(result.model.name, promotion.alias))
-    answer = job.observed.answers.get(question, question)
-    if isinstance(answer, ReadDocument):
-        return Ask((answer,))
-    if isinstance(answer, Unavailable):
-        return _unreadable(job, store, answer)
+    written, answer = (job.observed.answers.get(each, each) for each in (manifest, question))
+    if asked := tuple(each for each in (written, answer) if isinstance(each, ReadDocument)):
+        return Ask(asked)
+    for each in (written, answer):
+        if isinstance(each, Unavailable):
+            return _unreadable(job, store, each)
+    if not is_registered_by(job.observed.object["metadata"]["uid"], wanted.name, written):
+        # Where the operator's own identity moves aliases, a pod that may not write there would have it done.
+        message = f"{store.storage.uri}/{manifest.key} is not of this job, which moves no alias to it"
+        return _end(job, Verdict(State.STALLED, Reason.FAILED, message))
     try:
         holder = None if answer is None else Alias.model_validate(answer).version
     except ValidationError:

@@ -1,5 +1,6 @@
 """What a TrainingJob says and does, one situation at a time; the simulation has the rest."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -255,6 +256,27 @@ def test_a_missing_result_is_a_failure_that_says_where_it_was_looked_for() -> No
     sim.world.settle()
     assert sim.ready == ("False", "Failed")
     assert message(sim).startswith("the pods ended well, but left no result at s3://models/team/runs/team/")
+
+
+@pytest.mark.parametrize("model", ["titanic", "fraud"])
+def test_a_result_that_claims_a_version_of_somebody_else_moves_no_alias(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim = Simulation()
+    bucket, honest = sim.world.bucket, sim.trainer.leave_result
+    taken = bucket.register(model, {"job": "another team's"})
+
+    def claim(job: Any) -> None:
+        honest(job)
+        key = next(key for key in bucket.documents if key.endswith("result.json"))
+        result = json.loads(bucket.documents[key])
+        bucket.documents[key] = json.dumps(result | {"model": {"name": model, "version": taken, "uri": "s3://theirs"}})
+
+    monkeypatch.setattr(sim.trainer, "leave_result", claim)
+    sim.world.settle()
+    assert sim.ready == ("False", "Failed")
+    assert f"/models/{model}/versions/{taken}/manifest.json is not of this job" in message(sim)
+    assert not bucket.moves
 
 
 def test_while_s3_is_away_nothing_is_spent_or_lost() -> None:
