@@ -78,6 +78,8 @@ types: venv ## mypy, strict
 .PHONY: programs
 programs: venv ## Build, or find, the programs that tests run: etcd, kube-apiserver, kubectl, helm
 	$(PY) -c 'from e2e.cluster.standalone import find; [find(name) for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm", "versitygw")]'
+	@# The kinds of KubeRay come with its module.
+	$(PY) -c 'from e2e.cluster.kuberay import KubeRay; KubeRay().source()'
 
 .PHONY: unit
 unit: venv programs ## Fast tests of one part each

@@ -63,7 +63,8 @@ class Addon(ABC):
 
     def source(self) -> Path:
         """The folder of the module, downloaded now if it is not there yet; `go.sum` says that it is the one meant."""
-        said = shell.run(["go", "-C", paths.TOOLS / self.tool, "mod", "download", "-json", self.module])
+        command: list[str | Path] = ["go", "-C", paths.TOOLS / self.tool, "mod", "download", "-json", self.module]
+        said = shell.persistently(lambda: shell.run(command))
         return Path(json.loads(said)["Dir"])
 
     def reserved(self) -> AbstractContextManager[None]:

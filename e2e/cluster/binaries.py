@@ -101,7 +101,8 @@ def _build(program: str, position: str) -> None:
     fresh = output.with_name(f".{program}.new")
     with progress.step(f"building {program} ({position}; minutes the first time, seconds from a warm Go cache)"):
         log = paths.cache_root() / "logs" / f"build-{program}.log"
-        shell.stream(build_command(module, program, fresh), log, environment=os.environ | {"CGO_ENABLED": "0"})
+        command, environment = build_command(module, program, fresh), os.environ | {"CGO_ENABLED": "0"}
+        shell.persistently(lambda: shell.stream(command, log, environment=environment))
     fresh.replace(output)
 
 

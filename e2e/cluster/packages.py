@@ -10,6 +10,7 @@ from e2e.cluster.errors import ClusterError
 
 # dpkg's maintainer scripts ask this program before they start a service; 101 means "no".
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_LOCKED_SECONDS = 300
 _DENY_ALL = "#!/bin/sh\nexit 101\n"
 
 
@@ -49,7 +50,11 @@ def _known(wanted: Sequence[str]) -> bool:
 
 def _apt_get(*words: str) -> None:
     log = paths.state_root() / f"apt-get-{words[0]}.log"
-    shell.stream(["apt-get", "-qq", *words], log, environment=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+    # A machine that has just booted may be updating itself.
+    patience = ("--option", f"DPkg::Lock::Timeout={_LOCKED_SECONDS}")
+    shell.stream(
+        ["apt-get", "-qq", *patience, *words], log, environment=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    )
 
 
 @contextmanager

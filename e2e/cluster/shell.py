@@ -1,12 +1,17 @@
 """Running other programs, and saying what they said when they fail."""
 
+import contextlib
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from e2e.cluster.errors import ClusterError
 
+T = TypeVar("T")
+
 _LINES_SHOWN = 20
+_TRIES = 3
 
 
 def run(
@@ -47,6 +52,14 @@ def stream(argv: Sequence[str | Path], log: Path, *, environment: Mapping[str, s
     if code != 0:
         command = " ".join(str(word) for word in argv[:3])
         raise ClusterError(f"`{command} …` failed with exit code {code}; the end of {log}:\n{tail(log)}")
+
+
+def persistently(fetch: Callable[[], T]) -> T:
+    """Do what fetches hundreds of files, again where it fails: Go asks once for each, and keeps those that it has."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(ClusterError):
+            return fetch()
+    return fetch()
 
 
 def tail(log: Path, lines: int = _LINES_SHOWN) -> str:

@@ -18,7 +18,7 @@ from e2e.support.resources import Object, is_ready
 pytestmark = [pytest.mark.local_only, pytest.mark.long]
 
 _JOBS = "trainingjobs"
-_SECONDS = 25
+_SECONDS = 35
 """How long the job trains on two pods: through a restart of the gang, and the search for room before it."""
 _ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
 
@@ -65,7 +65,7 @@ def test_a_gang_goes_on_with_one_worker_when_the_room_of_the_other_is_gone_and_g
     assert [pod["status"]["phase"] for pod in waiting] == ["Pending"]
     slots.set(2)
 
-    done = space.journal.wait(_JOBS, "breathing", is_ready, timeout=240)
+    done = space.journal.wait(_JOBS, "breathing", is_ready, timeout=400)
     lost, shrunk, grown, last = done["status"]["attempts"]
     # What is killed may be outrun by the peer that it leaves behind.
     assert (lost["workers"], lost["reason"]) in ((2, "PodDeleted"), (2, "PeerLost"))

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.local_only, pytest.mark.long]
 
 _JOBS = "trainingjobs"
 _NAME = "by-kuberay"
-_SECONDS = 7
+_SECONDS = 12
 """How long the job trains: time for a checkpoint, for the loss of the worker, and as much to spare."""
 
 
@@ -72,7 +72,7 @@ def test_a_suspension_keeps_the_attempt_of_which_a_killed_process_is_no_end_and_
     space: Space, data: Data, models: Models, pace: Pace
 ) -> None:
     name = "paused-by-kuberay"
-    job = specs.network(name, data.winter, name, replicas=2, steps=pace.steps(3 * _SECONDS))
+    job = specs.network(name, data.winter, name, replicas=2, steps=pace.steps(2.5 * _SECONDS))
     space.apply(specs.changed(job, framework="Ray", ray={"kuberay": True}))
     space.journal.wait(_JOBS, name, saved, timeout=300)
     space.patch("trainingjob", name, {"spec": {"suspend": True}})

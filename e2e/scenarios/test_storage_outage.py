@@ -19,7 +19,7 @@ from e2e.support.traffic import predict, rows_of
 pytestmark = pytest.mark.long
 
 _JOBS, _DEPLOYMENTS = "trainingjobs", "modeldeployments"
-_TRAINING_SECONDS = 18
+_TRAINING_SECONDS = 25
 """For an outage that it trains through, a checkpoint after it, and the beginning of another outage."""
 _REPORTS = 2
 
@@ -82,7 +82,7 @@ def test_a_version_that_could_not_be_registered_costs_one_attempt(space: Space, 
     with door.refused_connections():
         # Whatever it does now: without the store it cannot register what it learns.
         assert reason(space.journal.entries(_JOBS, "lasting")[-1].object) in ("Training", "Evaluating")
-        told = space.journal.wait(_JOBS, "lasting", lambda job: reason(job) == "StorageUnavailable", timeout=240)
+        told = space.journal.wait(_JOBS, "lasting", lambda job: reason(job) == "StorageUnavailable", timeout=400)
         assert condition(told, "Reconciling")["status"] == "True"
     done = space.journal.wait(_JOBS, "lasting", is_ready, timeout=240)
     assert [entry["reason"] for entry in done["status"]["attempts"]] == ["StorageUnavailable", "Completed"]

@@ -19,6 +19,8 @@ from tests.integration.registry.conftest import CREDENTIALS
 from tests.integration.runtime_train import members
 
 _SECONDS = 120
+# Processes that import torch, on a machine where others do so too.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from tests.integration.runtime_train import members
 from tests.unit.runtime_train.tables import cancer, recipe_for, split_of
 
 _STEPS = 20
+# Processes that import torch, on a machine where others do so too.
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_ranks_agree_on_what_rank_0_says() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import binaries, buildah, cleanup, network, packages, ports, preflight
+from e2e.cluster import binaries, buildah, cleanup, network, packages, ports, preflight, shell
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.settings import POD_RANGE, SERVICE_RANGE
@@ -114,8 +114,9 @@ def apt(tmp_path, monkeypatch):
     called = []
 
     def stream(argv, log, *, environment):
-        called.append(argv[2])
-        if argv[2] == "install" and "update" not in called:
+        (word,) = {"install", "update"} & set(argv)
+        called.append(word)
+        if word == "install" and "update" not in called:
             raise ClusterError("404 Not Found")
 
     monkeypatch.setattr(packages.shell, "stream", stream)
@@ -126,6 +127,19 @@ def test_an_index_that_is_too_old_is_renewed_once(apt, tmp_path):
     packages.ensure(["runc"])
     assert apt == ["install", "update", "install"]
     assert not (tmp_path / "policy-rc.d").exists()
+
+
+def test_what_fetches_many_files_is_tried_again_where_one_did_not_come():
+    answers = iter([ClusterError("502 Bad Gateway"), "here"])
+
+    def fetch():
+        if isinstance(answer := next(answers), ClusterError):
+            raise answer
+        return answer
+
+    assert shell.persistently(fetch) == "here"
+    with pytest.raises(ClusterError, match="always"):
+        shell.persistently(lambda: shell.run(["sh", "-c", "echo always >&2; exit 1"]))
 
 
 @pytest.mark.parametrize(
