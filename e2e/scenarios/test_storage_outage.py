@@ -55,6 +55,10 @@ def _saved_some(job: Object) -> bool:
     return _saved(job) > 0
 
 
+def _has_its_pods(job: Object) -> bool:
+    return reason(job) == "Starting" and "has its pods" in condition(job, "Ready")["message"]
+
+
 def _beyond(figure: Callable[[Object], int], before: Object) -> Callable[[Object], bool]:
     return lambda job: figure(job) > figure(before)
 
@@ -102,7 +106,7 @@ def test_one_that_waits_for_a_store_that_hangs_does_not_hold_one_that_needs_none
 ) -> None:
     with door.hanging_requests():
         space.apply(specs.changed(specs.trees("hanging", data.winter, "hanging"), storage=door.storage))
-        space.journal.wait(_JOBS, "hanging", lambda job: reason(job) == "Training", timeout=60)
+        space.journal.wait(_JOBS, "hanging", _has_its_pods, timeout=60)
         space.poke("modeldeployment", "lasting")
         space.apply(specs.changed(specs.command("held", "pass", replicas=1), suspend=True))
         space.journal.wait(_JOBS, "held", lambda job: reason(job) == "Suspended", timeout=20)

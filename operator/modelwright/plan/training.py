@@ -322,6 +322,9 @@ def _train(job: _Job, step: Running) -> Plan | Ask:
     verdict = standing.verdict
     if verdict is None and _evaluating(job):
         verdict = Verdict(State.RECONCILING, Reason.EVALUATING, f"attempt {number} evaluates the model")
+    elif verdict is None and _is_starting(job):
+        message = f"attempt {number} has its pods, and has told of no step yet"
+        verdict = Verdict(State.RECONCILING, Reason.STARTING, message)
     elif verdict is None:
         where = owner.pods(size) if size == wished else f"{size} of {owner.pods(wished)}"
         message = f"attempt {number} trains on {where}"
@@ -442,10 +445,22 @@ def _bring_up(
     return _Job(observed, spec, before, status, view, clock, store, settings, now)
 
 
-def _evaluating(job: _Job) -> bool:
+def _stage(job: _Job) -> str | None:
+    """Return what the attempt last said that it does; None where nothing was heard of it."""
     report = job.observed.report
-    if isinstance(report, TrainingReport) and report.attempt == job.view.number:
-        return report.stage == "Evaluating"
+    return report.stage if isinstance(report, TrainingReport) and report.attempt == job.view.number else None
+
+
+def _is_starting(job: _Job) -> bool:
+    """Tell whether the processes still find each other, load and compile. Of a command nobody can tell."""
+    if (stage := _stage(job)) is not None:
+        return stage == "Starting"
+    return job.spec.recipe is not None and not history.has_stepped(job.status, job.view.number)
+
+
+def _evaluating(job: _Job) -> bool:
+    if (stage := _stage(job)) is not None:
+        return stage == "Evaluating"
     # After a restart of the operator nobody has reported yet; what the status says of this attempt still holds.
     return history.reason(job.before) == Reason.EVALUATING and job.before.attempt == job.view.number
 

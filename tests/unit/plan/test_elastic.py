@@ -242,10 +242,11 @@ def test_nobody_stops_a_gang_that_has_made_no_step_yet() -> None:
     sim.until(lambda: "checkpoint" in sim.status)
     sim.trainer.reports_lost = True
     sim.lose_room()
-    sim.until(lambda: trains(sim, 3))
+    starts = "attempt 3 has its pods, and has told of no step yet"
+    sim.until(lambda: message(sim) == starts)
     sim.nodes.slots = 3
     sim.world.run(2 * PAUSE)
-    assert trains(sim, 3), "a gang that takes longer to start than the pause would never come to train"
+    assert message(sim) == starts, "a gang that takes longer to start than the pause would never come to train"
     assert sim.placeholders == []
     sim.trainer.reports_lost = False
     sim.until(lambda: trains(sim, 4))

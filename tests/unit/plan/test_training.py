@@ -249,6 +249,19 @@ def test_progress_is_what_rank_0_last_said_of_this_attempt() -> None:
     assert sim.ready == ("False", "Evaluating"), "a restarted operator has no report, and no reason to take it back"
 
 
+def test_pods_that_run_and_make_no_step_yet_start() -> None:
+    sim = running()
+    for said in ({}, {"stage": "Starting"}):
+        if said:
+            report(sim, **said)
+        sim.world.run(5)
+        assert sim.ready == ("False", "Starting")
+        assert message(sim) == "attempt 1 has its pods, and has told of no step yet"
+    report(sim, progress=Progress(step=1))
+    sim.world.run(5)
+    assert sim.ready == ("False", "Training")
+
+
 def test_a_missing_result_is_a_failure_that_says_where_it_was_looked_for() -> None:
     sim = running()
     for pod in sim.world.cluster.of_kind("Pod"):

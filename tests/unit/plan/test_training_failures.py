@@ -97,7 +97,7 @@ def test_a_budget_that_is_lowered_below_what_is_spent_ends_no_gang_that_runs() -
     sim.until_attempt_runs(2)
     sim.world.edit(sim.key, failurePolicy={"maxRestarts": 0, "budgets": {"outOfMemory": 0}})
     sim.world.run(30)
-    assert (sim.ready, sim.status["attempt"]) == (("False", "Training"), 2)
+    assert (sim.ready, sim.status["attempt"]) == (("False", "Starting"), 2)
     sim.world.controllers.append(sim.trainer)
     sim.world.settle()
     assert sim.ready == ("True", "Succeeded")
@@ -269,7 +269,7 @@ def test_a_node_that_does_not_answer_is_given_up() -> None:
     assert sim.status["restarts"] == 0, "its pod may still come to an end"
     sim.world.settle()
     assert sim.status["attempts"][0]["reason"] == "NodeLost"
-    assert (sim.status["attempt"], sim.ready) == (2, ("False", "Training"))
+    assert (sim.status["attempt"], sim.ready) == (2, ("False", "Starting"))
 
 
 def test_a_gang_that_stood_still_starts_again_within_its_budget_and_says_where_its_logs_are() -> None:
