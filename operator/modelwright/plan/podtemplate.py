@@ -5,6 +5,7 @@ lists whole; null takes a field away, `$patch: delete` an entry or a map, and `$
 was there. The keys are those of Kubernetes' own types (`patchMergeKey` in k8s.io/api/core/v1/types.go, v0.37).
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,6 +14,8 @@ from modelwright.api.podtemplate import WORKER, GangPods
 from modelwright.plan.actions import Object
 
 DIRECTIVE = "$patch"
+MOST_ENTRIES = 256
+"""Of a list that is merged entry by entry. No definition bounds those that Kubernetes alone knows."""
 _DELETE, _REPLACE = "delete", "replace"
 _WHOLE_LIST = {DIRECTIVE: _REPLACE}
 """An entry of a list that stands for none: nothing stays of what was there."""
@@ -30,11 +33,13 @@ class _Keyed:
     beside: tuple[str, str] | None = None
     """Another field that tells them apart, and what it is where it is not there."""
 
-    def is_same(self, one: Object, other: Object) -> bool:
-        """Tell whether two entries are about the same thing."""
-        if one.get(self.key) != other[self.key]:
-            return False
-        return self.beside is None or len({entry.get(*self.beside) for entry in (one, other)}) == 1
+    def identity(self, entry: Any) -> str:
+        """Return what an entry is about, the same for two about the same thing; one without the key is about itself."""
+        about = entry
+        if isinstance(entry, dict) and entry.get(self.key) is not None:
+            beside = {self.beside[0]: entry.get(*self.beside)} if self.beside else {}
+            about = {self.key: entry[self.key], **beside}
+        return json.dumps(about, sort_keys=True)
 
 
 _CONTAINER_LISTS = {
@@ -91,6 +96,9 @@ def problem(workers: GangPods) -> str | None:
             return f"{where}: $patch is delete or replace, not {directive!r}"
         if directive is not None and path[1:] in _WHOLE:
             return f"{where}: $patch cannot take all of it away; give the fields that are to change"
+        long = next(_too_long(node, path), None)
+        if long is not None:
+            return f"{where}.{long}: {len(node[long])} entries are too many; give {MOST_ENTRIES} at most"
     return None
 
 
@@ -120,24 +128,26 @@ def _value(target: Any, patch: Any, path: Path) -> Any:
 
 
 def _list(target: list[Any], patch: list[Any], path: Path, keyed: _Keyed) -> list[Any]:
-    result = [] if _WHOLE_LIST in patch else list(target)
+    # Each is found at once: a list may be as long as the API server takes it, and everybody else's work waits for this.
+    result = {} if _WHOLE_LIST in patch else {keyed.identity(entry): entry for entry in target}
     for entry in (entry for entry in patch if entry != _WHOLE_LIST):
-        place = _place(result, entry, keyed)
-        merged = _value(None if place is None else result[place], entry, path)
-        if place is None:
-            result += [] if merged is None or merged in result else [merged]
-        elif merged is None:
-            del result[place]
+        about = keyed.identity(entry)
+        merged = _value(result.get(about), entry, path)
+        if merged is None:
+            result.pop(about, None)
+        elif keyed.choice and isinstance(entry, dict):
+            result[about] = {name: merged[name] for name in entry if name in merged}
         else:
-            result[place] = {name: merged[name] for name in entry if name in merged} if keyed.choice else merged
-    return result
+            result[about] = merged
+    return list(result.values())
 
 
-def _place(entries: list[Any], wanted: Any, keyed: _Keyed) -> int | None:
-    if not isinstance(wanted, dict) or keyed.key not in wanted:
-        return None
-    matches = (at for at, entry in enumerate(entries) if isinstance(entry, dict) and keyed.is_same(entry, wanted))
-    return next(matches, None)
+def _too_long(node: Object, path: Path) -> Iterator[str]:
+    """Yield the lists of a map that are merged entry by entry, and have too many of them; `path` as a person has it."""
+    within = tuple(step.partition("[")[0] for step in path[1:])
+    for name, child in node.items():
+        if isinstance(child, list) and len(child) > MOST_ENTRIES and (*within, name) in _LISTS:
+            yield name
 
 
 def _maps(node: Any, path: Path) -> Iterator[tuple[Path, Object]]:

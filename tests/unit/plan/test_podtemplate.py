@@ -98,6 +98,59 @@ def test_a_port_number_may_be_there_for_both_protocols() -> None:
     assert worker(ports=ports)["ports"] == ports
 
 
+class Name(str):
+    """Counts how often one is compared with another."""
+
+    __slots__ = ()
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str.__eq__(self, other)
+
+
+@pytest.mark.parametrize(("field", "key"), [("hostAliases", "ip"), ("topologySpreadConstraints", "topologyKey")])
+def test_no_entry_of_a_long_list_is_looked_for_among_all_others(field: str, key: str) -> None:
+    entries = [{key: Name(number)} for number in range(300)]
+    template = {"spec": {field: [{key: Name(number), "x": 1} for number in range(300)]}}
+    Name.compared = 0
+    assert len(merge(template, {"spec": {field: entries}})["spec"][field]) == 300
+    assert len(merge({}, {"spec": {field: entries}})["spec"][field]) == 300
+    assert Name.compared < 10 * len(entries)
+
+
+def test_an_entry_that_says_no_key_stays_for_the_api_server_to_refuse() -> None:
+    assert merged(hostAliases=[{"hostnames": ["a"]}, None, "x", {"hostnames": ["a"]}])["hostAliases"] == [
+        {"hostnames": ["a"]},
+        "x",
+    ]
+    assert worker(ports=[{"containerPort": {"a": 1}}])["ports"] == [{"containerPort": {"a": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        ({"hostAliases": [{"ip": str(number)} for number in range(257)]}, "hostAliases"),
+        (
+            {"initContainers": [{"name": "fetch", "ports": [{"containerPort": number} for number in range(257)]}]},
+            "initContainers[fetch].ports",
+        ),
+    ],
+)
+def test_a_list_that_is_merged_entry_by_entry_has_a_bound(spec: Any, where: str) -> None:
+    said = problem(GangPods.model_validate({"podTemplate": {"spec": spec}}))
+    assert said == f"spec.workers.podTemplate.spec.{where}: 257 entries are too many; give 256 at most"
+
+
+def test_a_list_that_is_taken_whole_has_none() -> None:
+    nodes = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [f"gpu-{number}" for number in range(500)]}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [nodes]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    spec = {"affinity": affinity, "hostAliases": [{"ip": str(number)} for number in range(256)]}
+    assert problem(GangPods.model_validate({"podTemplate": {"spec": spec}})) is None
+
+
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
