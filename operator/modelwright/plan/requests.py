@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from modelwright.api.podtemplate import WORKER, GangPods
 from modelwright.plan.actions import Object
-from modelwright.plan.podtemplate import merge
+from modelwright.plan.podtemplate import DIRECTIVE, merge
 from modelwright.plan.quantity import amount
 
 Amounts: TypeAlias = dict[str, Decimal]
@@ -58,17 +58,20 @@ def worker_limits(workers: Object) -> dict[str, str | int]:
 
 
 def slim(spec: Object) -> Object:
-    """Return of a pod's spec what is counted here."""
+    """Return of a pod's spec, or of an override of one, what is counted here."""
     kept: Object = {name: spec[name] for name in ("resources", "overhead") if name in spec}
     for field in ("containers", "initContainers"):
         if field in spec:
-            known = ("name", "restartPolicy", "resources")
-            kept[field] = [{name: entry[name] for name in known if name in entry} for entry in spec[field]]
+            known = ("name", "restartPolicy", "resources", DIRECTIVE)
+            kept[field] = [{name: entry[name] for name in known if name in entry} for entry in _maps(spec[field])]
     return kept
 
 
 def _pod(resources: Object, override: Object) -> Object:
-    return _map(merge({"spec": {"containers": [{"name": WORKER, "resources": resources}]}}, override).get("spec"))
+    # An override may say much else, and whoever scrapes the metrics has all jobs counted.
+    counted = slim(_map(override.get("spec")))
+    proposed = {"containers": [{"name": WORKER, "resources": resources}]}
+    return _map(merge({"spec": proposed}, {"spec": counted}).get("spec"))
 
 
 def _requests(resources: Any) -> Amounts:

@@ -41,6 +41,16 @@ def test_an_override_counts_as_the_pods_show_it() -> None:
     assert worker_limits(workers.document()) == {GPU: 8}
 
 
+def test_of_an_override_nothing_is_merged_but_what_counts() -> None:
+    unread = object()  # Which no merge could tell from others.
+    worker = {"name": "worker", "resources": {"limits": {GPU: 8}}, "ports": [{"containerPort": unread}]}
+    override = {"spec": {"hostAliases": [{"ip": unread}], "containers": [worker]}}
+    limits = {"limits": {GPU: 1, "cpu": 2}}
+    assert worker_limits({"resources": limits, "podTemplate": override}) == {GPU: 8, "cpu": 2}
+    replaced = {"spec": {"containers": [{"name": "worker", "resources": {"$patch": "replace", "limits": {GPU: 8}}}]}}
+    assert worker_limits({"resources": limits, "podTemplate": replaced}) == {GPU: 8}
+
+
 @pytest.mark.parametrize(
     ("spec", "cpu"),
     [
