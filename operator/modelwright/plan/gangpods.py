@@ -1,17 +1,27 @@
 """The pod template of a gang: what the operator proposes, what the user makes of it, and what stays as it must."""
 
-from modelwright.api.podtemplate import GangPods, Topology
+from typing import Any
+
+from modelwright.api.podtemplate import WORKER, GangPods, Topology
 from modelwright.plan.actions import Object
 from modelwright.plan.podtemplate import merge
 
 _NODE, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 _FALLBACK_TO_LOGS = "FallbackToLogsOnError"
 _NEAR_WEIGHTS = (100, 50)
+_ESCALATING = ("SYS_ADMIN", "CAP_SYS_ADMIN")
+_ESCALATION_UNSAID: Object = {
+    "spec": {"containers": [{"name": WORKER, "securityContext": {"allowPrivilegeEscalation": None}}]}
+}
 
 
 def overridden(workers: GangPods, proposed: Object) -> Object:
     """Return the pod template that is proposed, with what the user says about it merged into it."""
-    made = merge(proposed, workers.pod_template.patch() if workers.pod_template else {})
+    patch = workers.pod_template.patch() if workers.pod_template else {}
+    made = merge(proposed, patch)
+    if any(_escalates(container.get("securityContext")) for container in made["spec"]["containers"]):
+        # With our allowPrivilegeEscalation beside it, Kubernetes takes it in no namespace. One of the user's stays.
+        made = merge(merge(proposed, _ESCALATION_UNSAID), patch)
     spec = made["spec"]
     if spec.get("hostNetwork"):
         # Without it such a pod asks the resolver of its node, which does not know the names of pods.
@@ -62,6 +72,15 @@ def _term(key: str, selector: Object) -> Object:
 def _speaking(container: Object) -> Object:
     """Return an init container whose last words are seen when it fails."""
     return {"terminationMessagePolicy": _FALLBACK_TO_LOGS, **container}
+
+
+def _escalates(context: Any) -> bool:
+    """Tell whether a container may gain privileges by what else its security context says."""
+    if not isinstance(context, dict):
+        return False
+    capabilities = context.get("capabilities")
+    added = capabilities.get("add") if isinstance(capabilities, dict) else None
+    return context.get("privileged") is True or (isinstance(added, list) and any(map(added.count, _ESCALATING)))
 
 
 def _away_from(nodes: tuple[str, ...], affinity: Object) -> Object:

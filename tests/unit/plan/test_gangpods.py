@@ -72,6 +72,30 @@ def test_a_pod_on_the_hosts_network_still_finds_its_peers() -> None:
     assert "dnsPolicy" not in pod_of(make())
 
 
+@pytest.mark.parametrize(
+    ("asked", "escalation"),
+    [
+        ({}, False),
+        ({"capabilities": {"add": ["IPC_LOCK"]}}, False),
+        ({"privileged": False}, False),
+        ({"privileged": True}, None),
+        ({"capabilities": {"add": ["IPC_LOCK", "SYS_ADMIN"]}}, None),
+        ({"capabilities": {"add": ["CAP_SYS_ADMIN"]}}, None),
+        ({"privileged": True, "allowPrivilegeEscalation": False}, False),
+        ({"privileged": True, "allowPrivilegeEscalation": True}, True),
+        ({"capabilities": "all"}, False),
+    ],
+)
+def test_kubernetes_takes_a_privileged_worker_only_where_nothing_speaks_against_it(
+    asked: Any, escalation: bool | None
+) -> None:
+    context = container_of(make(**worker(securityContext=asked)))["securityContext"]
+    assert context.get("allowPrivilegeEscalation") is escalation
+    assert context.get("privileged") is asked.get("privileged")
+    if "capabilities" not in asked:
+        assert context["capabilities"] == {"drop": ["ALL"]}
+
+
 def test_a_longer_grace_period_is_torchruns_too() -> None:
     longer = make(command=["python", "main.py"], **override(terminationGracePeriodSeconds=600))
     assert pod_of(longer)["terminationGracePeriodSeconds"] == 600
