@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from modelwright.api.podtemplate import GangPods
 from modelwright.plan.podtemplate import merge, problem
@@ -91,6 +92,25 @@ def test_what_is_replaced_keeps_nothing() -> None:
     assert worker(securityContext={"$patch": "replace", "privileged": True})["securityContext"] == {"privileged": True}
     assert worker(env=[{"$patch": "replace"}, {"name": "C", "value": "3"}])["env"] == [{"name": "C", "value": "3"}]
     assert merged(tolerations=[{"$patch": "replace"}, {"key": "b"}])["tolerations"] == [{"key": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "missing"),
+    [
+        ({"volumes": [{"$patch": "replace"}]}, "spec.volumes.0.name"),
+        ({"initContainers": [{"$patch": "replace"}]}, "spec.initContainers.0.name"),
+        ({"containers": [{"name": "worker", "env": [{"$patch": "replace"}]}]}, "spec.containers.0.env.0.name"),
+        (
+            {"containers": [{"name": "worker", "volumeMounts": [{"$patch": "replace"}]}]},
+            "spec.containers.0.volumeMounts.0.mountPath",
+        ),
+    ],
+)
+def test_an_entry_that_the_definition_spells_out_has_its_key_whatever_its_directive(spec: Any, missing: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        GangPods.model_validate({"podTemplate": {"spec": spec}})
+    (error,) = refused.value.errors()
+    assert (".".join(map(str, error["loc"])), error["type"]) == (f"podTemplate.{missing}", "missing")
 
 
 def test_a_port_number_may_be_there_for_both_protocols() -> None:
