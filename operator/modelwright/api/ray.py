@@ -57,7 +57,7 @@ class Pods:
     gpus: int
     """Of each of them."""
     cpus: int | None = None
-    """Whole CPUs of each of them; None: nobody limits them."""
+    """Whole CPUs that Ray counts in each of them; None: those of its node."""
 
 
 @dataclass(frozen=True)

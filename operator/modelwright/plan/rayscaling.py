@@ -1,6 +1,7 @@
 """How many workers train under Ray in the pods of a gang, and what their programs are told of it."""
 
 import json
+from math import ceil
 from typing import Any
 
 from modelwright.api import ray
@@ -10,7 +11,7 @@ from modelwright.api.trainingjob import TrainingJobSpec, Workers
 from modelwright.api.variables import RAY_RESOURCES_VARIABLE, RAY_WORKERS_VARIABLE
 from modelwright.plan.actions import Object
 from modelwright.plan.quantity import amount
-from modelwright.plan.requests import worker_limits
+from modelwright.plan.requests import worker_limits, worker_requests
 
 
 def problem(spec: TrainingJobSpec) -> str | None:
@@ -20,7 +21,11 @@ def problem(spec: TrainingJobSpec) -> str | None:
     """
     if spec.ray is None:
         return None
-    pods = _pods(spec.workers, worker_limits(spec.workers.document()))
+    workers = spec.workers.document()
+    limits = worker_limits(workers)
+    # What KubeRay puts into `ray start --num-cpus`; without that, Ray reads its own limit.
+    cpus = _whole_cpus(limits, worker_requests(workers)) if spec.ray.kuberay else _whole_cpus(limits, down=True)
+    pods = ray.Pods(spec.workers.replicas, gpus(limits), cpus)
     wanted = ray.scaling(spec.ray, pods)
     if wanted.gpu and not pods.gpus and _has_claims(spec.workers):
         return None
@@ -32,21 +37,21 @@ def variables(asked: ray.Ray | None, workers: Workers, limits: dict[str, str | i
     """Return what the user's program reads its ScalingConfig from; `limits` are those of the container in the end."""
     if asked is None:
         return {}
-    wanted = ray.scaling(asked, _pods(workers, limits))
+    wanted = ray.scaling(asked, ray.Pods(workers.replicas, gpus(limits)))
     return {RAY_WORKERS_VARIABLE: str(wanted.workers), RAY_RESOURCES_VARIABLE: json.dumps(wanted.resources)}
 
 
-def _pods(workers: Workers, limits: dict[str, str | int]) -> ray.Pods:
-    return ray.Pods(workers.replicas, gpus(limits), _whole_cpus(limits.get("cpu")))
+def _whole_cpus(*resources: dict[str, str | int], down: bool = False) -> int | None:
+    """Return the CPUs that Ray counts by the first that names some, for it knows no part of one; None: all there are.
 
-
-def _whole_cpus(limit: str | int | None) -> int | None:
-    """Return the CPUs that Ray makes of a limit: it knows no part of one."""
+    KubeRay rounds them up, Ray itself down.
+    """
     try:
-        return None if limit is None else max(1, int(amount(limit)))
+        found = next(filter(None, (amount(entry["cpu"]) for entry in resources if "cpu" in entry)), None)
     except ValueError:
         # For the API server to refuse.
         return None
+    return None if found is None else max(1, int(found) if down else ceil(found))
 
 
 def _has_claims(workers: Workers) -> bool:

@@ -51,10 +51,12 @@ def of_pod(spec: Object) -> Amounts:
 
 def worker_limits(workers: Object) -> dict[str, str | int]:
     """Return the limits of the container that runs the program; `workers` as in a spec, in their JSON form."""
-    pod = _pod(_map(workers.get("resources")), _map(workers.get("podTemplate")))
-    worker = next(iter(_maps(pod.get("containers"))), {})
-    limits = _map(worker.get("resources")).get("limits")
-    return {name: value for name, value in _map(limits).items() if isinstance(value, str | int)}
+    return _of_worker(workers, "limits")
+
+
+def worker_requests(workers: Object) -> dict[str, str | int]:
+    """Return the requests of that container, as they are written: a limit without one is none here."""
+    return _of_worker(workers, "requests")
 
 
 def slim(spec: Object) -> Object:
@@ -65,6 +67,13 @@ def slim(spec: Object) -> Object:
             known = ("name", "restartPolicy", "resources", DIRECTIVE)
             kept[field] = [{name: entry[name] for name in known if name in entry} for entry in _maps(spec[field])]
     return kept
+
+
+def _of_worker(workers: Object, side: str) -> dict[str, str | int]:
+    pod = _pod(_map(workers.get("resources")), _map(workers.get("podTemplate")))
+    worker = next(iter(_maps(pod.get("containers"))), {})
+    found = _map(worker.get("resources")).get(side)
+    return {name: value for name, value in _map(found).items() if isinstance(value, str | int)}
 
 
 def _pod(resources: Object, override: Object) -> Object:

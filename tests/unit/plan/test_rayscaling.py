@@ -46,6 +46,42 @@ def test_workers_that_never_fit_are_told_before_a_pod_is_made() -> None:
     assert "a pod has 1 GPU and 1 whole CPU" in found, "Ray knows no part of a CPU"
 
 
+@pytest.mark.parametrize(
+    ("resources", "kuberay", "cpus"),
+    [
+        # Ray reads the limit of its container, and rounds it down; without one it has the CPUs of the node.
+        ({"limits": {"cpu": "1500m"}}, False, 1),
+        ({"requests": {"cpu": 1}}, False, None),
+        ({"limits": {"cpu": 0}}, False, None),
+        # KubeRay tells it the limit, or else the request, and rounds up.
+        ({"limits": {"cpu": "1500m"}}, True, 2),
+        ({"requests": {"cpu": 1}, "limits": {"cpu": 3}}, True, 3),
+        ({"requests": {"cpu": 1}}, True, 1),
+        ({"requests": {"cpu": "1200m"}, "limits": {"cpu": 0, "memory": "1Gi"}}, True, 2),
+        ({"requests": {"cpu": 0}}, True, None),
+        ({}, True, None),
+        ({"requests": {"cpu": "one"}}, True, None),
+    ],
+)
+@pytest.mark.parametrize("templated", [False, True])
+def test_a_pod_has_as_many_cpus_as_whoever_starts_ray_makes_of_its_resources(
+    *, resources: dict[str, Any], kuberay: bool, cpus: int | None, templated: bool
+) -> None:
+    override = {"podTemplate": {"spec": {"containers": [{"name": "worker", "resources": resources}]}}}
+    workers = override if templated else {"resources": resources}
+
+    def found(cpu: int) -> str | None:
+        return problem(spec({"kuberay": kuberay, "resourcesPerWorker": {"cpu": cpu}}, **workers))
+
+    if cpus is None:
+        assert found(1024) is None
+        return
+    assert found(cpus) is None
+    said = found(cpus + 1)
+    assert said is not None
+    assert f"a pod has {cpus} whole CPU, which is room for 0" in said
+
+
 def test_a_program_is_told_what_its_scaling_config_should_be() -> None:
     workers = Workers.model_validate({"replicas": 2})
     half = Ray.model_validate({"resourcesPerWorker": {"gpu": 0.5, "cpu": 1}})
