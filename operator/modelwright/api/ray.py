@@ -81,6 +81,14 @@ class Scaling:
         return self.workers <= self.pods
 
     @property
+    def beside(self) -> int | None:
+        """How many workers share the CPUs of a pod evenly; None: Ray gives each as many threads as CPUs were asked for.
+
+        Where there are GPUs, threads do little.
+        """
+        return None if self.gpu or self.cpu is not None else -(-self.workers // self.pods)
+
+    @property
     def shares_gpus(self) -> bool:
         """Whether two workers may find themselves on one GPU, which NCCL does not take ("Duplicate GPU detected")."""
         return 0 < self.gpu <= 0.5 and not self.spread

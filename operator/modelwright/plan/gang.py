@@ -17,6 +17,7 @@ from modelwright.api.variables import (
     GPUS_VARIABLE,
     HOSTS_VARIABLE,
     NODE_VARIABLE,
+    THREADS_VARIABLE,
     WORKERS_VARIABLE,
 )
 from modelwright.plan import gangpods, podgroup, rayjob, rayscaling
@@ -40,7 +41,6 @@ from modelwright.plan.settings import Settings
 _SHARED_MEMORY = "shared-memory"
 TOKEN_KEY = "token"  # noqa: S105 (the name of a key)
 _HASH = 5
-_THREADS = "OMP_NUM_THREADS"
 # An Indexed Job names its pods' hosts `<job>-<index>`, and a host name has 63 characters.
 JOB_NAME_LIMIT = 63 - len("-999")
 
@@ -324,18 +324,20 @@ def _needs_fresh_stores(spec: Gang) -> bool:
 def _threads(spec: Gang, container: Object) -> list[Object]:
     """Return how many threads a program of the user's gets: torch would start one for each CPU of the node.
 
-    A recipe counts them itself, Ray tells its workers, torchrun gives one to each of several processes, and a user may
-    have said so. Not proposed before the override, which may bring devices, and whose entry would be merged with ours.
+    A recipe counts them itself, Ray tells workers that ask for CPUs, torchrun gives one to each of several processes,
+    and a user may have said so. Not proposed before the override, which may bring devices, and whose entry would be
+    merged with ours.
     """
-    if not spec.program.command or spec.launcher is Launcher.RAY or _processes(spec, container) != "1":
+    if not spec.program.command or any(entry["name"] == THREADS_VARIABLE for entry in container["env"]):
         return []
-    said = any(entry["name"] == _THREADS for entry in container["env"])
-    return [] if said else [cpus_env(_THREADS)]
+    if spec.launcher is Launcher.RAY:
+        return rayscaling.threads(spec.run.training.ray, spec.workers.replicas, _limits(container))
+    return [cpus_env(THREADS_VARIABLE)] if _processes(spec, container) == "1" else []
 
 
 def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
     """Return the variables that our own programs read."""
-    limits = (container.get("resources") or {}).get("limits") or {}
+    limits = _limits(container)
     host = f"{job_name(spec.owner, spec.run.attempt)}-{{}}.{service_name(spec.owner)}"
     plain = env(
         {
@@ -362,6 +364,11 @@ def _address(pod: Object) -> list[Object]:
 def _scaling(spec: Gang, limits: dict[str, str | int]) -> dict[str, str]:
     workers = spec.workers
     return rayscaling.variables(spec.run.training.ray, workers, limits) if isinstance(workers, Workers) else {}
+
+
+def _limits(container: Object) -> dict[str, str | int]:
+    limits: dict[str, str | int] = (container.get("resources") or {}).get("limits") or {}
+    return limits
 
 
 def _for_pods(run: Run) -> str:

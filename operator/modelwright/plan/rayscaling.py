@@ -8,8 +8,9 @@ from modelwright.api import ray
 from modelwright.api.podtemplate import WORKER
 from modelwright.api.processes import gpus
 from modelwright.api.trainingjob import TrainingJobSpec, Workers
-from modelwright.api.variables import RAY_RESOURCES_VARIABLE, RAY_WORKERS_VARIABLE
+from modelwright.api.variables import RAY_RESOURCES_VARIABLE, RAY_WORKERS_VARIABLE, THREADS_VARIABLE
 from modelwright.plan.actions import Object
+from modelwright.plan.pods import cpus_env, env
 from modelwright.plan.quantity import amount
 from modelwright.plan.requests import worker_limits, worker_requests
 
@@ -39,6 +40,22 @@ def variables(asked: ray.Ray | None, workers: Workers, limits: dict[str, str | i
         return {}
     wanted = ray.scaling(asked, ray.Pods(workers.replicas, gpus(limits)))
     return {RAY_WORKERS_VARIABLE: str(wanted.workers), RAY_RESOURCES_VARIABLE: json.dumps(wanted.resources)}
+
+
+def threads(asked: ray.Ray | None, replicas: int, limits: dict[str, str | int]) -> list[Object]:
+    """Return the variable that gives workers which ask for no CPUs their share of those of their pod.
+
+    For a program of the user's: Ray would take the little that such a worker is placed by for one thread. What its pod
+    says it leaves alone, in all processes of the pod.
+    """
+    beside = ray.scaling(asked, ray.Pods(replicas, gpus(limits))).beside if asked else None
+    if beside is None:
+        return []
+    if beside == 1:
+        return [cpus_env(THREADS_VARIABLE)]
+    # Kubernetes does not divide; without a limit there is nothing here to be divided.
+    cpus = _whole_cpus(limits)
+    return env({THREADS_VARIABLE: None if cpus is None else str(max(1, cpus // beside))})
 
 
 def _whole_cpus(*resources: dict[str, str | int], down: bool = False) -> int | None:

@@ -49,10 +49,12 @@ def make(
     preflight: Any = None,
     checkpoint: dict[str, Any] | None = None,
     failurePolicy: Any = None,  # noqa: N803 (as in the spec)
+    ray: Any = None,
     **workers: Any,
 ) -> tuple[Any, ...]:
     of = of or owner()
     more = {"preflight": preflight or {}, "checkpoint": checkpoint or {}, "failurePolicy": failurePolicy or {}}
+    more |= {} if ray is None else {"framework": "Ray", "ray": ray}
     spec = TrainingJobSpec.model_validate({**SPEC, "workers": {"replicas": 2, **workers}, **more})
     storage = ResolvedStorage(uri="s3://models/team", endpoint="http://s3:7070", region="eu")
     meta = of["metadata"]
@@ -197,12 +199,30 @@ def test_a_program_of_the_users_has_no_more_threads_than_cpus() -> None:
     assert env_of(make(command=["train"], env=[{"name": "OMP_NUM_THREADS", "value": "3"}]))["OMP_NUM_THREADS"] == "3"
 
 
+def test_a_train_function_under_ray_has_its_share_of_the_cpus_of_its_pod() -> None:
+    def threads(ray: Any, limits: Any, **workers: Any) -> Any:
+        made = make(launcher=Launcher.RAY, ray=ray, command=["train"], resources={"limits": limits}, **workers)
+        return env_of(made).get("OMP_NUM_THREADS")
+
+    assert threads({}, {"cpu": 8}) == LIMIT, "one in each pod has all of it"
+    assert threads({"numWorkers": 4}, {"cpu": 8}) == "4"
+    assert threads({"numWorkers": 5}, {"cpu": "7500m"}) == "2", "as a recipe counts: 8 CPUs for three in a pod"
+    assert threads({"numWorkers": 40}, {"cpu": 8}) == "1"
+    assert threads({"numWorkers": 4}, {}) is None, "nobody knows what there is to share"
+    assert threads({"resourcesPerWorker": {"cpu": 2}}, {"cpu": 8}) is None, "Ray gives it two"
+    assert threads({}, {"cpu": 8, "nvidia.com/gpu": 1}) is None
+    assert threads({}, {"cpu": 8}, env=[{"name": "OMP_NUM_THREADS", "value": "3"}]) == "3"
+    override = {"containers": [{"name": "worker", "resources": {"limits": {"cpu": 2}}}]}
+    assert threads({"numWorkers": 4}, {"cpu": 8}, podTemplate={"spec": override}) == "1"
+
+
 def test_who_counts_threads_is_not_told_of_any() -> None:
     assert "OMP_NUM_THREADS" not in env_of(make()), "a recipe counts by itself"
     gpus = {"limits": {"nvidia.com/gpu": 2}}
     assert "OMP_NUM_THREADS" not in env_of(make(command=["train"], resources=gpus)), "torchrun gives each process one"
     assert "OMP_NUM_THREADS" not in env_of(make(command=["train"], processesPerNode=2))
-    assert "OMP_NUM_THREADS" not in env_of(make(command=["train"], launcher=Launcher.RAY)), "Ray tells its workers"
+    assert "OMP_NUM_THREADS" not in env_of(make(command=["train"], launcher=Launcher.RAY)), "who knows what it starts"
+    assert "OMP_NUM_THREADS" not in env_of(make(launcher=Launcher.RAY, ray={})), "a recipe counts by itself"
 
 
 def kubelet_expands(text: str) -> str:
