@@ -120,7 +120,6 @@ class App:
     async def _lead(self) -> None:
         await self.election.acquire()
         self.client.guard = self.election.check
-        self.metrics.is_leader.set(1)
         try:
             await self._reconcile()
         finally:
@@ -138,6 +137,8 @@ class App:
             return
         self.admission.take_over()
         self.synced = True
+        # Not with the Lease: one that never gets its view holds that as well, and does nothing.
+        self.metrics.is_leader.set(1)
         log.info("reconciling %d objects", self.queue.schedule.depth())
         self._background(self.rollcall.run(), "roll call")
         self._background(self.admission.run(), "admission")

@@ -20,6 +20,8 @@ from modelwright.kube.objects import Key, Objects
 from modelwright.kube.resources import OURS, Resource
 
 PERIOD_SECONDS = 300.0
+NOT_CALLED_AFTER = 3 * PERIOD_SECONDS
+"""Seconds without a roll call after which nothing is known of our own kinds."""
 _GRACE_SECONDS = 30.0
 """A change younger than this may still be on its way through kopf."""
 _DEAF_AFTER = 2
@@ -62,7 +64,7 @@ class RollCall:
     @property
     def deaf(self) -> bool:
         """Whether kopf has missed changes in two roll calls in a row, or none could be made for long."""
-        return self._repairs_in_a_row >= _DEAF_AFTER or self._clock() - self.last_call > 3 * PERIOD_SECONDS
+        return self._repairs_in_a_row >= _DEAF_AFTER or self._clock() - self.last_call > NOT_CALLED_AFTER
 
     async def complete(self) -> None:
         """Return once the store holds everything that there is."""

@@ -15,10 +15,15 @@ from modelwright import __version__
 from modelwright.api.kinds import KINDS
 from modelwright.api.schema import S3Uri
 from modelwright.api.serve import METRICS_PATH
+from modelwright.kube.cache import DEAF_AFTER
+from modelwright.kube.health import STANDSTILL_SECONDS
+from modelwright.kube.rollcall import NOT_CALLED_AFTER
 from modelwright.plan.serving_objects import DEPLOYMENT_LABEL
 from tests.unit.chart.conftest import CHART, NAMESPACE, Helm, HelmError
 
 ROOT = Path(__file__).parents[3]
+SCRAPED_EVERY = 30
+"""Seconds."""
 CREDENTIALS = {"accessKeyId": "AKIAEXAMPLE", "secretAccessKey": "top-secret"}
 
 
@@ -199,6 +204,25 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do(helm: Helm) -> None:
     for alert in alerts:
         assert alert["labels"]["severity"] in ("info", "warning", "critical")
         assert set(alert["annotations"]) == {"summary", "description"}
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "limit"),
+    [
+        ("ModelwrightWatchIsDeaf", "modelwright_watch_silence_seconds", DEAF_AFTER),
+        ("ModelwrightWatchIsDeaf", "modelwright_roll_call_age_seconds", NOT_CALLED_AFTER),
+        ("ModelwrightQueueStandsStill", "modelwright_queue_oldest_seconds", STANDSTILL_SECONDS),
+    ],
+)
+def test_what_ends_in_a_restart_is_told_before_that(name: str, metric: str, limit: float) -> None:
+    groups = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+    (alert,) = [rule for group in groups for rule in group["rules"] if rule.get("alert") == name]
+    threshold = re.search(rf"\({metric}\) > (\d+)", alert["expr"])
+    minutes = re.fullmatch(r"(\d)m", alert["for"])
+    assert threshold
+    assert minutes
+    # With the liveness probe's last word all of it begins at 0 again.
+    assert float(threshold[1]) + 60 * float(minutes[1]) <= limit - 2 * SCRAPED_EVERY
 
 
 def test_notes_say_what_comes_next(helm: Helm) -> None:

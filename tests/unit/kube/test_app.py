@@ -17,7 +17,7 @@ from modelwright.kube.settings import Process
 from modelwright.plan.questions import Store
 from modelwright.plan.settings import Settings
 from modelwright.registry.errors import StoreError
-from tests.unit.kube.fake_api import FakeApi
+from tests.unit.kube.fake_api import FakeApi, count
 
 
 class Broken(Exception):  # noqa: N818 (what breaks is the test's matter)
@@ -144,6 +144,33 @@ async def test_a_leader_keeps_the_room_of_gangs_before_it_looks_at_any_of_them(
     monkeypatch.setattr(app.queue, "run", look)
     await asyncio.wait_for(app._reconcile(), 1)
     assert done == ["take over", "look"]
+
+
+@pytest.mark.parametrize("sees", [False, True])
+async def test_one_that_holds_the_lease_and_has_no_view_is_not_told_to_work(
+    app: App, monkeypatch: pytest.MonkeyPatch, sees: bool
+) -> None:
+    asked = asyncio.Event()
+
+    async def view() -> None:
+        if not sees:
+            asked.set()
+            await forever()
+
+    async def work(_: object) -> None:
+        asked.set()
+        await forever()
+
+    monkeypatch.setattr(app.election, "acquire", at_once)
+    monkeypatch.setattr(app, "_view", view)
+    monkeypatch.setattr(app.queue, "run", work)
+    leading = asyncio.create_task(app._lead())
+    await asyncio.wait_for(asked.wait(), 1)
+    told = count(app.metrics, "modelwright_is_leader")
+    leading.cancel()
+    await asyncio.gather(leading, return_exceptions=True)
+    assert told == sees, "or no alert tells of an operator whose role has lost what it lists"
+    assert count(app.metrics, "modelwright_is_leader") == 0
 
 
 def followed_by_a_pause(call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
