@@ -22,4 +22,5 @@ class Elastic(ApiModel):
     as had a node. Longer than your autoscaler takes to add a node, if you would rather wait for that."""
     grow_after_seconds: _Seconds = 300
     """How long an attempt with fewer workers runs before room for the others is looked for, and how long it is not
-    looked for again when that failed. Growing costs a restart, so nothing grows when less than this is left."""
+    looked for again when that failed. Twice as long for each time in a row that it grew and shrank again, up to six
+    hours. Growing costs a restart, so nothing grows when less than this is left."""

@@ -8,9 +8,10 @@ status before anything is done for it, so whoever comes next carries it out.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 
 from modelwright.api.elastic import Elastic
-from modelwright.api.trainingjob import TrainingJobStatus
+from modelwright.api.trainingjob import Attempt, TrainingJobStatus
 from modelwright.plan import podstatus
 from modelwright.plan.actions import Delete, Object
 from modelwright.plan.attempts import JobState, View, condition_time, finished, is_placeholder, ref, started_at
@@ -18,10 +19,12 @@ from modelwright.plan.conditions import State, Verdict
 from modelwright.plan.failures import RESIZED, Cause, Loss
 from modelwright.plan.lifecycle import Hold, Running
 from modelwright.plan.observed import PLACEHOLDER_LABEL, Observed
-from modelwright.plan.times import seconds_between, sooner, stamp
+from modelwright.plan.times import parse, seconds_between, sooner, stamp
 
 _SOON = 5.0
 """Seconds."""
+_LONGEST_PAUSE = 6 * 3600
+"""Seconds until room is looked for again where that did not last, unless the user wants more from the start."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Look:
     room: Room
     may_grow: bool
     """It has made a step, and what it learns is kept: one that was ended while it starts would never come to train."""
+    pause: int
+    """Seconds that an attempt runs before room for more is looked for."""
     eta_seconds: float | None
     """How long it has to train yet, where that is known."""
     now: datetime
@@ -106,6 +111,26 @@ def is_growing(status: TrainingJobStatus, number: int) -> bool:
     return any(entry.number == number and entry.reason == Cause.GROWN for entry in status.attempts)
 
 
+def pause_of(status: TrainingJobStatus, elastic: Elastic) -> int:
+    """Return for how long an attempt runs before room for more is looked for.
+
+    Twice as long for each time that the gang has grown and did not train for a while with what it got: the room may not
+    do for workers, or others may always be faster, and nobody pays for another try.
+    """
+    pause, tries = elastic.grow_after_seconds, 0
+    trained = [entry for entry in status.attempts if entry.last_step is not None]
+    for before, after in reversed([*pairwise(trained)]):
+        if (after.workers or 0) > (before.workers or 0) and _lasted(after, pause):
+            break
+        tries += before.reason == Cause.GROWN
+    return min(pause << tries, max(pause, _LONGEST_PAUSE))
+
+
+def _lasted(entry: Attempt, seconds: float) -> bool:
+    """Tell whether an attempt went on for so long, or still does."""
+    return entry.end_time is None or seconds_between(entry.start_time, parse(entry.end_time)) >= seconds
+
+
 def adjusted(step: Running, look: Look) -> Adjustment:
     """Return what happens to a gang that could go on as it is: it shrinks, grows, looks for room, or goes on."""
     view = look.view
@@ -147,7 +172,7 @@ def _growing(step: Running, look: Look, size: int) -> Adjustment:
     worth = pause if job is None else pause / 2
     if not started or (look.eta_seconds is not None and look.eta_seconds < worth):
         return Adjustment(step)
-    left = pause - seconds_between(started, look.now)
+    left = look.pause - seconds_between(started, look.now)
     if job is None and left > 0:
         return Adjustment(replace(step, wake_after=sooner(step.wake_after, left)))
     if job is None or finished(job) or job["metadata"].get("deletionTimestamp"):

@@ -66,8 +66,8 @@ def _template(made: Object, attempt: str, elastic: Elastic) -> Object:
         "resources": _resources(pod, worker.get("resources") or {}),
         "command": ["sleep", str(elastic.wait_seconds + grace + _SLACK)],
     }
-    # A claim may keep a pod from some nodes; anything else that is mounted does not.
-    claims = [volume for volume in pod.get("volumes") or () if "persistentVolumeClaim" in volume]
+    # A claim, also one of its own, may keep a pod from some nodes; anything else that is mounted does not.
+    claims = [volume for volume in pod.get("volumes") or () if {"persistentVolumeClaim", "ephemeral"} & set(volume)]
     labels = {name: value for name, value in made["metadata"]["labels"].items() if name != ATTEMPT_LABEL}
     return {
         "metadata": {**made["metadata"], "labels": {**labels, PLACEHOLDER_LABEL: attempt}},

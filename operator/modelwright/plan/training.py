@@ -296,7 +296,8 @@ def _adjusted(job: _Job, step: Running, wish: Elastic) -> elastic.Adjustment:
     learns = ready and history.has_stepped(job.status, view.number) and not _evaluating(job)
     may_grow = learns and job.status.checkpoint is not None and not is_queued
     room, eta = elastic.room_of(job.observed), None if progress is None else progress.eta_seconds
-    found = elastic.adjusted(step, elastic.Look(view, wish, replicas, room, may_grow, eta, job.now))
+    pause = elastic.pause_of(job.status, wish)
+    found = elastic.adjusted(step, elastic.Look(view, wish, replicas, room, may_grow, pause, eta, job.now))
     store, running = job.store, found.step
     missing = found.wanted and room.of(view.number) is None and not _is_without_room(job.observed, view.number)
     if not missing or store is None or not isinstance(running, Running):

@@ -1,6 +1,7 @@
 """What an elastic gang does when there is not room for all of it, and when there is again."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,7 @@ from modelwright.plan.lifecycle import Hold, Running
 from modelwright.plan.observed import ATTEMPT_LABEL
 from modelwright.plan.podstatus import INDEX_ANNOTATION
 from modelwright.plan.quotas import Quota
-from modelwright.plan.times import parse, seconds_between
+from modelwright.plan.times import parse, seconds_between, stamp
 from tests.simulation import chaos
 from tests.simulation.cluster import key_of
 from tests.simulation.nodes import Kueue, finish, pods_of
@@ -337,6 +338,62 @@ def test_kueue_is_not_asked_twice() -> None:
     assert sim.sizes == [(3, "Shrunk"), (1, "Completed")]
 
 
+def test_a_gang_that_cannot_have_the_room_it_finds_tries_ever_more_rarely() -> None:
+    sim = Elastic(slots=2)
+    sim.trainer.total = 5000
+    sim.world.kubelets.obstacle = lambda pod: None if is_placeholder(pod) else sim.nodes.obstacle(pod)
+    sim.until(lambda: trains(sim, 8))
+    assert [reason for _, reason in sim.sizes] == ["Shrunk", "Grown"] * 3 + ["Shrunk", None]
+    lasted = [seconds_between(entry["startTime"], parse(entry["endTime"])) for entry in sim.status["attempts"][1:7:2]]
+    assert all(PAUSE * 2**tries <= seconds < PAUSE * 2**tries + WAIT for tries, seconds in enumerate(lasted)), lasted
+
+
+def _pause(*attempts: tuple[int, str | None, int, bool], pause: int = 300) -> int:
+    """Return the pause after attempts with so many workers, ended so, after so many seconds, with a step or without."""
+    begun = parse("2026-11-23T10:00:00Z")
+    entries = tuple(
+        Attempt(
+            number=number,
+            start_time=stamp(begun),
+            workers=workers,
+            reason=reason,
+            end_time=None if reason is None else stamp(begun + timedelta(seconds=seconds)),
+            last_step=7 if stepped else None,
+        )
+        for number, (workers, reason, seconds, stepped) in enumerate(attempts, 1)
+    )
+    return elastic.pause_of(TrainingJobStatus(attempts=entries), Wish(min=1, grow_after_seconds=pause))
+
+
+SMALL, NOW, NO_ROOM = (2, "Grown", 400, True), (2, None, 0, True), (3, "Shrunk", 60, False)
+IN_VAIN = (SMALL, NO_ROOM)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "tries"),
+    [
+        pytest.param((NO_ROOM, NOW), 0, id="it has not grown yet"),
+        pytest.param((NO_ROOM, *IN_VAIN, NOW), 1, id="grown in vain"),
+        pytest.param((*IN_VAIN, *IN_VAIN, *IN_VAIN, NOW), 3, id="again and again"),
+        pytest.param((SMALL, (3, "Preempted", 30, False), NO_ROOM, NOW), 1, id="somebody else is stronger"),
+        pytest.param((SMALL, (3, "Preempted", 30, True), NO_ROOM, NOW), 1, id="a few steps are no while"),
+        pytest.param((*IN_VAIN, SMALL, (3, "Preempted", 300, True), NO_ROOM, NOW), 0, id="a while is"),
+        pytest.param((*IN_VAIN, (2, "Evicted", 400, True), NO_ROOM, NOW), 1, id="a loss says nothing of the room"),
+        pytest.param((*IN_VAIN, (1, "Grown", 400, True), NOW), 0, id="it has grown, and may again"),
+        pytest.param((NO_ROOM, (1, "Grown", 400, True), *IN_VAIN, NOW), 1, id="by halves"),
+    ],
+)
+def test_the_pause_doubles_with_each_growth_that_did_not_last(
+    attempts: tuple[tuple[int, str | None, int, bool], ...], tries: int
+) -> None:
+    assert _pause(*attempts) == 300 * 2**tries
+
+
+def test_the_pause_is_some_hours_at_most_unless_the_user_wants_more() -> None:
+    assert _pause(*IN_VAIN, *IN_VAIN, *IN_VAIN, *IN_VAIN, NOW, pause=7200) == 6 * 3600
+    assert _pause(*IN_VAIN, NOW, pause=86400) == 86400
+
+
 # --- what others see
 
 
@@ -380,7 +437,8 @@ def _look(job: Object, *pods: Object) -> elastic.Look:
     """Return a look at an attempt of three workers, long after its room should have been found."""
     room = elastic.Room((), ())
     view = View(1, {1: job}, pods)
-    return elastic.Look(view, Wish(min=1, wait_seconds=WAIT), 3, room, may_grow=False, eta_seconds=None, now=LONG_AFTER)
+    wish = Wish(min=1, wait_seconds=WAIT)
+    return elastic.Look(view, wish, 3, room, may_grow=False, pause=PAUSE, eta_seconds=None, now=LONG_AFTER)
 
 
 def _job(**status: Any) -> Object:

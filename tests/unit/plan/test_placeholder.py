@@ -15,6 +15,11 @@ from modelwright.plan.placeholder import name_of, placeholder
 from modelwright.plan.requests import of_pod
 from tests.unit.plan.test_gang import SETTINGS, SPEC, owner
 
+SCRATCH = {
+    "storageClassName": "local-nvme",
+    "accessModes": ["ReadWriteOnce"],
+    "resources": {"requests": {"storage": "1Ti"}},
+}
 ELASTIC = Elastic(min=1, wait_seconds=60, grow_after_seconds=300)
 
 
@@ -69,6 +74,7 @@ def test_it_is_told_nothing_and_does_nothing() -> None:
                 ],
                 "volumes": [
                     {"name": "rows", "persistentVolumeClaim": {"claimName": "rows"}},
+                    {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": SCRATCH}}},
                     {"name": "keys", "secret": {"secretName": "keys"}},
                 ],
             }
@@ -79,7 +85,8 @@ def test_it_is_told_nothing_and_does_nothing() -> None:
     assert container["command"] == ["sleep", str(60 + grace + 60)]
     assert not {"env", "volumeMounts", "lifecycle", "args"} & set(container)
     assert "initContainers" not in pod
-    assert [volume["name"] for volume in pod["volumes"]] == ["rows"], "a claim may bind it to nodes; others do not"
+    kept = [volume for volume in worker["volumes"] if volume["name"] in ("rows", "scratch")]
+    assert pod["volumes"] == kept, "a claim may bind it to nodes; others do not"
     assert pod["terminationGracePeriodSeconds"] == 1
 
 
