@@ -163,6 +163,9 @@ class DriftPolicyStatus(Status):
         Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]}),
     ] = ()
     """The newest twenty, newest first."""
+    retrained: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=1000)] = ()
+    """Ids of the newest thousand incidents that got a TrainingJob, oldest first. None gets another, also when it has
+    gone from `incidents`."""
     last_retraining_time: Timestamp | None = None
     """When the last retraining started."""
     retraining_times: Annotated[tuple[Timestamp, ...], Field(max_length=1000)] = ()

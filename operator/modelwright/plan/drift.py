@@ -138,7 +138,7 @@ def _same_episode(seen: Look, policy: _Policy, jobs: Iterable[Object]) -> Look:
     result = seen.result
     if result is None or not seen.fresh or not result.drifted or _since_before(policy, result) is not None:
         return seen
-    recorded = {entry.id for entry in policy.status.incidents}
+    recorded = {*policy.status.retrained, *(entry.id for entry in policy.status.incidents)}
     for mark in filter(None, map(incidents.mark_of, jobs)):
         if mark.trigger is Trigger.DRIFT and mark.version == result.version and mark.id not in recorded:
             changed = result.model_copy(update={"since": mark.since})
@@ -153,7 +153,7 @@ def _since_before(policy: _Policy, result: DriftResult) -> str | None:
 
 def _ledger(policy: _Policy, jobs: _Jobs, now: datetime) -> Ledger:
     status = policy.status
-    ledger = incidents.read(status.incidents, status.retraining_times, status.last_retraining_time, jobs.there, now)
+    ledger = incidents.read(status, jobs.there, now)
     for entry in status.incidents:
         if entry.outcome is IncidentOutcome.RETRAINING and entry.training_job in jobs.gone:
             ledger = ledger.record(incidents.lost(entry))
@@ -177,9 +177,9 @@ def _respond(
     actions: list[Action] = []
     refusal = observed.rejection.message if observed.rejection else None
     for cause in causes:
-        before = ledger.incidents.get(cause.id)
-        if before and before.training_job:
+        if cause.id in ledger.retrained:
             continue
+        before = ledger.incidents.get(cause.id)
         objection = incidents.judge(cause, ledger, policy.spec, refusal, now)
         if objection is not None:
             ledger = ledger.record(incidents.incident(cause, *objection, before, now))
@@ -206,6 +206,7 @@ def _status(policy: _Policy, seen: Look, ledger: Ledger, observed: Observed, now
         conditions=said,
         drift=seen.result,
         incidents=ledger.newest(),
+        retrained=ledger.retrained,
         last_retraining_time=ledger.last_start,
         retraining_times=ledger.starts,
     )

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from modelwright.api.driftpolicy import DriftPolicySpec, Incident, IncidentOutcome, Trigger
+from modelwright.api.driftpolicy import DriftPolicySpec, DriftPolicyStatus, Incident, IncidentOutcome, Trigger
 from modelwright.api.schema import API_VERSION, ApiModel, Count, Timestamp
 from modelwright.api.trainingjob import PromotionOutcome
 from modelwright.plan import pods
@@ -31,6 +31,7 @@ from modelwright.plan.times import parse, stamp
 INCIDENT_ANNOTATION = "modelwright.dev/incident"
 """On a retraining's TrainingJob: the incident, which must outlive an operator that dies before it writes status."""
 KEPT = 20
+REMEMBERED = 1000
 _DAY = timedelta(days=1)
 _NAME_LIMIT = 253
 
@@ -84,6 +85,8 @@ class Ledger:
     """What has been recorded, and the budget that it used up."""
 
     incidents: Mapping[str, Incident]
+    retrained: tuple[str, ...]
+    """Ids of the incidents that got a job, oldest first, also of those that status has no room for any more."""
     starts: tuple[str, ...]
     """When retrainings started, oldest first; those of more than a day ago may be missing."""
     last_start: str | None
@@ -98,7 +101,11 @@ class Ledger:
         """Return the ledger with a retraining that starts now."""
         recent = [text for text in self.starts if at - parse(text) < _DAY]
         return replace(
-            self.record(incident), starts=(*recent, stamp(at)), last_start=stamp(at), running=incident.training_job
+            self.record(incident),
+            retrained=(*self.retrained, incident.id)[-REMEMBERED:],
+            starts=(*recent, stamp(at)),
+            last_start=stamp(at),
+            running=incident.training_job,
         )
 
     def newest(self) -> tuple[Incident, ...]:
@@ -128,16 +135,14 @@ def mark_of(job: Object) -> Mark | None:
         return None
 
 
-def read(
-    incidents: Iterable[Incident], starts: Iterable[str], last_start: str | None, jobs: Iterable[Object], now: datetime
-) -> Ledger:
+def read(status: DriftPolicyStatus, jobs: Iterable[Object], now: datetime) -> Ledger:
     """Put together what status remembers and what the retrainings that exist tell, and follow those to their outcome.
 
     Either alone may be behind: status after a crash, the jobs after somebody deleted one.
     """
-    known = {incident.id: incident for incident in incidents}
-    started = set(starts)
-    latest = [*filter(None, [last_start]), *started]
+    known = {incident.id: incident for incident in status.incidents}
+    started = set(status.retraining_times)
+    latest = [*filter(None, [status.last_retraining_time]), *started]
     running = None
     for job in sorted(jobs, key=lambda entry: str(entry["metadata"]["name"])):
         mark = mark_of(job)
@@ -152,7 +157,9 @@ def read(
             running = job["metadata"]["name"]
         elif mark and known[mark.id].outcome is IncidentOutcome.RETRAINING:
             known[mark.id] = _outcome(known[mark.id], job)
-    return Ledger(known, tuple(sorted(started)), max(latest, default=None), running)
+    shown = sorted(entry.id for entry in known.values() if entry.training_job is not None)
+    retrained = tuple(dict.fromkeys((*status.retrained, *shown)))[-REMEMBERED:]
+    return Ledger(known, retrained, tuple(sorted(started)), max(latest, default=None), running)
 
 
 def judge(

@@ -2,7 +2,7 @@ import pytest
 
 from modelwright.api.driftpolicy import IncidentOutcome, Trigger
 from modelwright.plan.actions import Rejection
-from modelwright.plan.incidents import KEPT
+from modelwright.plan.incidents import KEPT, REMEMBERED
 from modelwright.plan.questions import Unavailable
 from tests.unit.plan.drift_world import MOVED, STILL, TEMPLATE, World, alert
 
@@ -355,6 +355,55 @@ def test_status_keeps_the_newest_incidents_and_never_drops_the_one_under_way() -
     writes = world.status_writes
     world.look()
     assert world.status_writes == writes
+
+
+def test_an_incident_that_status_has_no_room_for_gets_no_other_job() -> None:
+    world = on_alerts(retraining={"template": TEMPLATE, "cooldownSeconds": 0, "maxPerDay": 1000})
+    firing = [alert(f"f{number}") for number in range(KEPT + 5)]
+    for _ in range(2 * len(firing)):
+        world.look(*firing)
+        for name in world.jobs:
+            world.finish(name, "NotBetter")
+        world.look()
+        # As ttlSecondsAfterFinished has it.
+        world.jobs.clear()
+        world.forward(4 * 3600)
+
+    names = [job["metadata"]["name"] for job in world.created]
+    assert len(names) == len(set(names)) == len(firing)
+    assert len(world.status.incidents) == KEPT
+
+
+def test_an_episode_is_not_taken_for_one_that_status_has_no_room_for() -> None:
+    world = drifting()
+    world.look()
+    world.finish(world.created[0]["metadata"]["name"], "NotBetter")
+    world.traffic(STILL)
+    world.forward(60)
+    world.look(*(alert(f"f{number}") for number in range(KEPT)))
+    assert Trigger.DRIFT not in {entry.trigger for entry in world.status.incidents}
+    world.forward(7200)
+    world.traffic(MOVED)
+    world.look()
+    assert len(world.created) == 2
+
+
+def test_status_remembers_as_many_of_them_as_it_has_room_for() -> None:
+    world = on_alerts()
+    before = [f"i{number:03}" for number in range(REMEMBERED)]
+    world.policy["status"] = {"retrained": before}
+    world.look(alert())
+    assert world.status.retrained == (*before[1:], world.incident.id)
+
+
+def test_what_an_older_operator_has_retrained_for_is_remembered_too() -> None:
+    world = on_alerts()
+    world.look(alert())
+    world.finish(world.created[0]["metadata"]["name"], "NotBetter")
+    del world.policy["status"]["retrained"]
+    world.jobs.clear()
+    world.look()
+    assert world.status.retrained == (world.incident.id,)
 
 
 @pytest.mark.parametrize("written", ["{", '{"id": "a", "trigger": "Alert", "name": "b", "time": "now", "started": ""}'])
