@@ -12,7 +12,7 @@ from modelwright.api.goodput import Bucket
 from modelwright.api.kinds import KINDS
 from modelwright.api.schema import API_VERSION
 from modelwright.kube.status import REFUSED
-from modelwright.plan.conditions import Reason
+from modelwright.plan.conditions import Reason, State
 from modelwright.plan.failures import Cause
 
 ROOT = Path(__file__).parents[2]
@@ -22,10 +22,14 @@ PAGES = sorted(
 BY_KIND = {kind.kind: kind for kind in KINDS}
 
 
+def blocks(page: Path) -> list[str]:
+    """Return the pieces of YAML that a page shows."""
+    return re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
 def manifests(page: Path) -> list[dict[str, Any]]:
     """Return the resources of ours that a page shows whole."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    documents = [document for block in blocks for document in yaml.safe_load_all(block)]
+    documents = [document for block in blocks(page) for document in yaml.safe_load_all(block)]
     return [document for document in documents if document.get("apiVersion") == API_VERSION]
 
 
@@ -73,6 +77,17 @@ def table(page: str, heading: str) -> set[str]:
 
 def test_every_reason_of_ready_is_explained_and_no_other() -> None:
     assert table("conditions.md", "## Reasons of Ready") == {*Reason, REFUSED}
+
+
+def test_argo_cd_is_told_what_our_states_mean() -> None:
+    (block,) = blocks(ROOT / "docs/conditions.md")
+    checks = yaml.safe_load(yaml.safe_load(block)["data"]["resource.customizations"])
+    script = checks[f"{API_VERSION.partition('/')[0]}/*"]["health.lua"]
+    assert dict(re.findall(r'(\w+) = "([A-Z]\w+)"[,}]', script.partition("local meaning")[2])) == {
+        State.SUSPENDED: "Suspended",
+        State.STALLED: "Degraded",
+        State.READY: "Healthy",
+    }
 
 
 def test_every_cause_of_an_end_is_named() -> None:
