@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import orjson
 from hypothesis import strategies as st
 
+from modelwright.kube import errors
 from modelwright.plan.actions import Object
 from tests.simulation.cluster import Key, key_of, ref_of
 from tests.simulation.world import NAMESPACE, World
@@ -13,6 +15,7 @@ from tests.simulation.world import NAMESPACE, World
 Undo: TypeAlias = Callable[[], None]
 Deed: TypeAlias = Callable[[World], Undo | None]
 """Does harm; what it returns ends the harm."""
+WEBHOOK_DOWN = 'Internal error occurred: failed calling webhook "v.kyverno.svc": connection refused'
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,26 @@ def children_refused(world: World) -> Undo:
     return lambda: world.cluster.admission.remove(policy)
 
 
+def asked_in_vain(document: Object) -> str | None:
+    """Be a webhook that does not answer; it is asked about what holds pods, or leads to them."""
+    if document["kind"] in ("TrainingJob", "Job", "RayJob", "Deployment"):
+        raise errors.from_response(500, orjson.dumps({"message": WEBHOOK_DOWN}))
+    return None
+
+
+def webhook_down(world: World) -> Undo:
+    """Let a webhook not answer, whatever is to be done."""
+    chains = (world.cluster.admission, world.cluster.patch_admission)
+    for chain in chains:
+        chain.append(asked_in_vain)
+
+    def undo() -> None:
+        for chain in chains:
+            chain.remove(asked_in_vain)
+
+    return undo
+
+
 def status_refused(world: World) -> Undo:
     """Let the API server take nothing of a status but its conditions, as where the rest breaks a rule of the schema."""
 
@@ -199,6 +222,7 @@ GENERAL: Mapping[str, Deed] = {
     "poke": poke,
     "lose events": lose_events,
     "children refused": children_refused,
+    "webhook down": webhook_down,
     "status refused": status_refused,
 }
 """What may happen to an object of any kind."""

@@ -14,7 +14,7 @@ from modelwright.plan.observed import OWNER_UID_LABEL
 from modelwright.plan.times import stamp
 
 Policy: TypeAlias = Callable[[Object], str | None]
-"""Returns why it refuses an object, or None."""
+"""Returns why it refuses an object, or None; or raises what the API server answers instead."""
 POD_GRACE = 30
 """Seconds from the delete of a pod to the moment by which it should be gone."""
 

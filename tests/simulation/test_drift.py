@@ -188,6 +188,22 @@ def test_what_had_to_wait_for_the_cooldown_is_dealt_with_when_it_is_said_again()
     sim.assert_steady()
 
 
+def test_an_alert_that_comes_while_a_webhook_is_down_is_not_answered_before_it_is_dealt_with() -> None:
+    sim = Simulation(ONLY_ALERTS)
+    sim.world.settle()
+    answer = chaos.webhook_down(sim.world)
+    sim.alertmanager.fire("a")
+    sim.until(lambda: sim.ready == ("False", "WebhookUnavailable"))
+    sim.world.run(60)
+    assert (sim.outcomes, sim.alertmanager.answered) == ({}, {})
+    answer()
+    sim.until(lambda: len(sim.alertmanager.answered) == 1)
+    assert sim.outcomes == {"Alerta": "Retraining"}
+    sim.world.settle()
+    assert sim.outcomes == {"Alerta": "Promoted"}
+    sim.assert_steady()
+
+
 def test_an_alert_is_answered_by_the_process_that_has_dealt_with_it_and_by_no_other() -> None:
     sim = Simulation(ONLY_ALERTS)
     sim.world.settle()

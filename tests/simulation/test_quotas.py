@@ -15,6 +15,7 @@ from modelwright.plan import training
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import finished
 from modelwright.plan.quotas import Quota
+from modelwright.plan.rejections import PATIENCE
 from tests.simulation import chaos
 from tests.simulation.chaos import Chaos, Deed, Fault
 from tests.simulation.cluster import Key, ref_of
@@ -118,6 +119,7 @@ DEEDS: dict[str, Deed] = {
     "node lost": _lose_its_node,
     "pod stuck": _leave_its_pod_stuck,
     "held": _hold_the_first,
+    "webhook down": chaos.webhook_down,
 }
 LOSSES = ("pod lost", "job deleted", "job deleted after its pods", "job orphaned", "node lost", "pod stuck")
 
@@ -150,6 +152,46 @@ def test_a_gang_that_may_not_start_says_why_until_it_starts_and_keeps_nobody() -
     fleet.world.cluster.patch_admission.clear()
     fleet.world.now += timedelta(seconds=REFUSED_SECONDS)
     fleet.world.settle()
+    assert fleet.reasons() == ["Succeeded"] * 2
+
+
+def test_a_webhook_that_is_down_for_a_moment_does_not_cost_a_gang_its_room() -> None:
+    fleet = _with_one_behind()
+    answer = chaos.webhook_down(fleet.world)
+    _lose_a_pod(fleet.world)
+    fleet.until("WebhookUnavailable", "Queued")
+    (ready, *_) = fleet.world.status(fleet.keys[0])["conditions"]
+    assert chaos.WEBHOOK_DOWN in ready["message"]
+    fleet.world.run(10)
+    answer()
+    fleet.world.settle()
+    assert fleet.starts() == ["job-0", "job-0", "late"]
+    assert fleet.reasons() == ["Succeeded"] * 2
+
+
+def test_a_gang_that_is_let_in_while_a_webhook_is_down_says_so_and_starts_when_it_is_back() -> None:
+    fleet = Fleet(4, 4)
+    fleet.world.cluster.patch_admission.append(chaos.asked_in_vain)
+    fleet.until("WebhookUnavailable", "Queued")
+    fleet.world.crash()
+    fleet.world.run(3)
+    fleet.world.cluster.patch_admission.clear()
+    fleet.world.run(2)
+    assert fleet.starts() == ["job-0"]
+    fleet.world.settle()
+    assert fleet.reasons() == ["Succeeded"] * 2
+
+
+def test_a_gang_gives_its_room_up_where_a_webhook_does_not_come_back() -> None:
+    fleet = _with_one_behind()
+    answer = chaos.webhook_down(fleet.world)
+    _lose_a_pod(fleet.world)
+    fleet.until("WebhookUnavailable", "Queued")
+    fleet.world.now += timedelta(seconds=PATIENCE)
+    fleet.until("ChildRejected", "WebhookUnavailable")
+    answer()
+    fleet.world.settle()
+    assert fleet.starts() == ["job-0", "late", "job-0"]
     assert fleet.reasons() == ["Succeeded"] * 2
 
 

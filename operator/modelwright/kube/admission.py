@@ -25,8 +25,10 @@ from modelwright.kube.resources import JOB, RAY_JOB
 from modelwright.plan import raystatus
 from modelwright.plan.actions import Patch, Ref
 from modelwright.plan.attempts import job_ref
+from modelwright.plan.conditions import Reason
 from modelwright.plan.contenders import between_attempts, contender, has_passed
 from modelwright.plan.quotas import Contender, Quota, admit, usage, waiting_in
+from modelwright.plan.rejections import verdict
 
 SETTLE_SECONDS = 0.2
 """Changes come in bunches, and each decision looks at every gang."""
@@ -75,6 +77,8 @@ class Admission:
         self._clock = clock
         self._refused: dict[str, float] = {}
         """UID of Jobs that the API server does not let be started, and when that is tried again."""
+        self._unanswered: dict[str, float] = {}
+        """UID of Jobs for which a webhook does not answer, and since when."""
         self._in: set[str] = set()
         """UID of owners whose gangs had their room after the last decision, or may have: it goes on in it."""
         self._reasons: dict[Key, str] = {}
@@ -129,6 +133,7 @@ class Admission:
         seen = self._look()
         jobs = {entry.gang.identity: entry for entry in seen if entry.gang is not None}
         self._refused = {uid: until for uid, until in self._refused.items() if uid in jobs and until > begun}
+        self._unanswered = {uid: since for uid, since in self._unanswered.items() if uid in jobs}
         self._told.keep({uid for uid, entry in jobs.items() if entry.gang is not None and not entry.gang.admitted})
         gangs = [gang for gang in _gangs(seen) if gang.admitted or gang.identity not in self._refused]
         again = {gang.identity for gang in gangs if not gang.admitted and jobs[gang.identity].owner in self._in}
@@ -145,11 +150,14 @@ class Admission:
         self._in.add(entry.owner)
         try:
             await self._hands.carry_out(Patch(job, {"spec": {"suspend": False}}), _BY)
-        except errors.Rejected as error:
+        except (errors.Rejected, errors.WebhookDown) as error:
             log.warning("Job %s/%s may not be let in: %s", job.namespace, job.name, error.message)
+            said = verdict(error.message, self._waited(job.uid, error))
+            self._told.note(job.uid, self._objects.owner_key(entry.owner), said)
+            if said.reason == Reason.WEBHOOK_UNAVAILABLE:
+                return False
             self._in.discard(entry.owner)
             self._refused[job.uid] = self._clock() + REFUSED_SECONDS
-            self._told.note(job.uid, self._objects.owner_key(entry.owner), error.message)
             # Whoever waits behind it may have its room.
             self._changed.set()
         except errors.ApiError as error:
@@ -157,7 +165,15 @@ class Admission:
             return False
         else:
             log.info("Job %s/%s is let in", job.namespace, job.name)
+            self._unanswered.pop(job.uid, None)
         return True
+
+    def _waited(self, job: str, error: errors.ApiError) -> float | None:
+        """Return for how many seconds a webhook has not answered for a Job, where that is the error."""
+        if isinstance(error, errors.WebhookDown):
+            return self._clock() - self._unanswered.setdefault(job, self._clock())
+        self._unanswered.pop(job, None)
+        return None
 
     def metrics(self) -> list[Metric]:
         """Return limits and use of the quotas, and how many gangs wait."""

@@ -1,4 +1,4 @@
-"""What can go wrong between the operator and the API server, in the four ways that matter to a caller."""
+"""What can go wrong between the operator and the API server, in the ways that matter to a caller."""
 
 import orjson
 
@@ -7,7 +7,7 @@ _LONGEST_MESSAGE = 1024
 _NOT_THE_SCHEMA = "failed to create typed patch object"
 """Server-side apply says so of an unknown field or a wrong type, with the status 500."""
 _NOT_ASKED = "Internal error occurred: failed calling webhook"
-"""With the same status: nothing was written, and people have to see why."""
+"""With the same status."""
 
 
 class ApiError(Exception):
@@ -42,6 +42,10 @@ class Unavailable(ApiError):  # noqa: N818
     """No answer, or "not now": the same call may succeed later."""
 
 
+class WebhookDown(Unavailable):
+    """A webhook that the API server has to ask did not answer: nothing was written, and people have to see why."""
+
+
 def from_response(code: int, payload: bytes, retry_after: str | None = None) -> ApiError:
     """Return the error that a response with a status of 400 or more stands for."""
     message = _message(payload) or f"the API server answered {code}"
@@ -52,8 +56,10 @@ def from_response(code: int, payload: bytes, retry_after: str | None = None) -> 
         kind = Conflict
     elif code == 410:
         kind = Expired
-    elif code in _PERMANENT or message.startswith((_NOT_THE_SCHEMA, _NOT_ASKED)):
+    elif code in _PERMANENT or message.startswith(_NOT_THE_SCHEMA):
         kind = Rejected
+    elif message.startswith(_NOT_ASKED):
+        kind = WebhookDown
     wait = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
     return kind(message, code, wait)
 

@@ -42,8 +42,10 @@ that every controller has; the UID in the owner reference and in the status writ
 SETTLE_SECONDS = 0.1
 """After a write the object is looked at once more, together with the echoes that the write causes."""
 _ROUNDS = 10
-_FIRST_SECOND_TRY = 30.0
-_LONGEST_SECOND_TRY = 1800.0
+_PAUSES = (30.0, 1800.0)
+"""Seconds until the second try of what was refused, and the most until a further one."""
+_SHORT_PAUSES = (1.0, 300.0)
+"""Where a webhook does not answer, as where the API server does not."""
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class EndlessQuestionsError(Exception):
 
 @dataclass(frozen=True)
 class _Refused:
-    """An action that was refused, for which spec, how often, and until when it is not tried again."""
+    """An action that was refused, for which spec, how often, since when, and until when it is not tried again."""
 
     action: Action
     before: tuple[Action, ...]
@@ -69,6 +71,7 @@ class _Refused:
     rejection: Rejection
     spec: tuple[str, int]
     times: int
+    since: float
     until: float
 
 
@@ -220,7 +223,7 @@ class Reconciler:
                 continue
             try:
                 wrote = await self._parts.hands.carry_out(action, key) or wrote
-            except (errors.Rejected, errors.NotFound) as error:
+            except (errors.Rejected, errors.NotFound, errors.WebhookDown) as error:
                 return wrote, self._refuse(key, document, plan.actions[: done + 1], error)
             self._moved(key, action)
         if refused is None:
@@ -230,14 +233,15 @@ class Reconciler:
 
     def _refuse(self, key: Key, document: Object, actions: tuple[Action, ...], error: errors.ApiError) -> _Refused:
         *carried_out, action = actions
-        rejection = Rejection(describe(action), error.message)
+        spec, now, down = _spec_of(document), self._clock(), isinstance(error, errors.WebhookDown)
+        before, times, since = self._refused.get(key), 1, now
+        if before is not None and (before.spec, before.rejection.unanswered is not None) == (spec, down):
+            times, since = before.times + 1, before.since
+        rejection = Rejection(describe(action), error.message, now - since if down else None)
         log.warning("%s %s/%s: %s was refused: %s", *key, rejection.action, rejection.message)
-        before, spec = self._refused.get(key), _spec_of(document)
-        times = before.times + 1 if before is not None and before.spec == spec else 1
-        pause = min(_LONGEST_SECOND_TRY, _FIRST_SECOND_TRY * 2.0 ** min(times - 1, 20))
-        refused = self._refused[key] = _Refused(
-            action, tuple(carried_out), rejection, spec, times, self._clock() + pause
-        )
+        first, longest = _SHORT_PAUSES if down else _PAUSES
+        pause = min(longest, first * 2.0 ** min(times - 1, 20))
+        refused = self._refused[key] = _Refused(action, tuple(carried_out), rejection, spec, times, since, now + pause)
         return refused
 
     def _moved(self, key: Key, action: Action) -> None:

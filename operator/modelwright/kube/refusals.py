@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from modelwright.kube.objects import Key
 from modelwright.plan.actions import Object
+from modelwright.plan.conditions import Verdict
 
 
 class Refusals:
@@ -11,20 +12,20 @@ class Refusals:
 
     def __init__(self, wake: Callable[[Key], object] = lambda key: None) -> None:
         self._wake = wake
-        self._messages: dict[str, str] = {}
+        self._said: dict[str, Verdict] = {}
 
-    def note(self, job: str, owner: Key | None, message: str) -> None:
+    def note(self, job: str, owner: Key | None, said: Verdict) -> None:
         """Take note of a refusal; the owner is looked at where it is news."""
-        if self._messages.get(job) != message:
-            self._messages[job] = message
+        if self._said.get(job) != said:
+            self._said[job] = said
             if owner is not None:
                 self._wake(owner)
 
     def keep(self, jobs: Collection[str]) -> None:
         """Forget all Jobs but these."""
-        self._messages = {job: message for job, message in self._messages.items() if job in jobs}
+        self._said = {job: said for job, said in self._said.items() if job in jobs}
 
-    def of(self, jobs: Iterable[Object]) -> str | None:
+    def of(self, jobs: Iterable[Object]) -> Verdict | None:
         """Return why one of some Jobs was not let start; None: nobody refused that."""
         uids = (job["metadata"]["uid"] for job in jobs)
-        return next((self._messages[uid] for uid in uids if uid in self._messages), None)
+        return next((self._said[uid] for uid in uids if uid in self._said), None)

@@ -133,8 +133,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Rejection:
-    """The API server or the store refused an action of the last plan, and waiting alone will not help."""
+    """The API server or the store refused an action of the last plan, and nothing of it is done."""
 
     action: str
     """`create Job a-1`."""
     message: str
+    unanswered: float | None = None
+    """Seconds for which a webhook that has to be asked has not answered, and may at any time; None: waiting alone will
+    not help."""

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     KUBERAY_NOT_INSTALLED = "KubeRayNotInstalled"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     API_UNAVAILABLE = "ApiUnavailable"
+    WEBHOOK_UNAVAILABLE = "WebhookUnavailable"
     STORAGE_NOT_CONFIGURED = "StorageNotConfigured"
     CHILD_REJECTED = "ChildRejected"
     MODEL_NOT_FOUND = "ModelNotFound"

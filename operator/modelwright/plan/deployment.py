@@ -10,6 +10,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from modelwright.api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from modelwright.plan import rejections
 from modelwright.plan.actions import AliasWatch, Ask, Event, Plan, Watch
 from modelwright.plan.conditions import Reason, State, Verdict, conditions
 from modelwright.plan.events import on_change
@@ -86,7 +87,7 @@ def _verdict(scene: Scene, rollout: Rollout) -> Verdict:
         return scene.target.trouble
     if scene.observed.rejection is not None:
         refused = scene.observed.rejection
-        return Verdict(State.STALLED, Reason.CHILD_REJECTED, f"{refused.action} was refused: {refused.message}")
+        return rejections.verdict(f"{refused.action} was refused: {refused.message}", refused.unanswered)
     if rollout.failed is not None:
         return _given_up(scene, rollout)
     name = f"version {scene.target.version} of {scene.spec.model.name}"

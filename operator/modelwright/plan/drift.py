@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from modelwright.api.common import Condition
 from modelwright.api.driftpolicy import DriftPolicySpec, DriftPolicyStatus, DriftResult, IncidentOutcome, Trigger
-from modelwright.plan import incidents, monitoring
+from modelwright.plan import incidents, monitoring, rejections
 from modelwright.plan.actions import Action, Ask, Event, Object, ObjectWatch, Plan, Rejection
 from modelwright.plan.conditions import Reason, State, Verdict, conditions
 from modelwright.plan.drift_data import Look, look
@@ -72,6 +72,10 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
     watches = (ObjectWatch("ModelDeployment", policy.key[0], policy.spec.deployment.name),)
     if actions and _unread(observed):
         return Plan(observed.object.get("status") or {}, wake_after=SOON, watches=watches, postponed=True)
+    put_off = bool(actions) and observed.rejection is not None
+    if put_off:
+        # A webhook does not answer, and may at any time: nothing of what calls for a retraining is dealt with.
+        seen, after, actions = Look(policy.status.drift), ledger, ()
     status = _status(policy, seen, after, observed, now)
     return Plan(
         status=status.document(),
@@ -79,6 +83,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan | Ask:
         events=(*_events(policy, seen, after), *on_change(policy.status.conditions, status.conditions)),
         wake_after=seen.next_in,
         watches=watches,
+        postponed=put_off,
     )
 
 
@@ -175,7 +180,8 @@ def _respond(
     policy: _Policy, causes: Iterable[Cause], ledger: Ledger, observed: Observed, now: datetime
 ) -> tuple[Ledger, tuple[Action, ...]] | Ask:
     actions: list[Action] = []
-    refusal = observed.rejection.message if observed.rejection else None
+    refused = observed.rejection
+    refusal = refused.message if refused is not None and refused.unanswered is None else None
     for cause in causes:
         if cause.id in ledger.retrained:
             continue
@@ -218,8 +224,7 @@ def _verdict(policy: _Policy, seen: Look, ledger: Ledger, refused: Rejection | N
     if ledger.running is not None:
         return Verdict(State.RECONCILING, Reason.RETRAINING, f"TrainingJob {ledger.running} is retraining the model")
     if refused is not None:
-        message = f"{refused.action} was refused: {refused.message}"
-        return Verdict(State.STALLED, Reason.CHILD_REJECTED, message)
+        return rejections.verdict(f"{refused.action} was refused: {refused.message}", refused.unanswered)
     if seen.trouble is not None:
         return seen.trouble
     watching = f"watching ModelDeployment {policy.spec.deployment.name}"

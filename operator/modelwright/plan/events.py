@@ -20,6 +20,7 @@ _WARNINGS = frozenset(
         Reason.STORAGE_UNAVAILABLE,
         Reason.STORAGE_NOT_CONFIGURED,
         Reason.API_UNAVAILABLE,
+        Reason.WEBHOOK_UNAVAILABLE,
         Reason.CHILD_REJECTED,
         Reason.MODEL_NOT_FOUND,
         Reason.DEPLOYMENT_NOT_FOUND,

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from modelwright.api.run import SweepReport, TrainingReport
 from modelwright.plan.actions import Object, Rejection
+from modelwright.plan.conditions import Verdict
 from modelwright.plan.questions import Answer, Question
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -46,7 +47,7 @@ class Observed:
     rejection: Rejection | None = None
     """Why the last plan could not be carried out, where repeating it will not help."""
     answers: Mapping[Question, Answer] = field(default_factory=lambda: MappingProxyType({}))
-    held_back: str | None = None
+    held_back: Verdict | None = None
     """Why the API server did not let a gang in that had room in its quotas, when that was last tried."""
 
     def child(self, kind: str) -> tuple[Object, ...]:

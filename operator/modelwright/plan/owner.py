@@ -8,6 +8,7 @@ from typing import Any
 from modelwright.api.common import Status, Storage
 from modelwright.api.trainingjob import MANAGER, TrainingJobStatus, Workers
 from modelwright.api.tuningsweep import SweepWorkers, TuningSweepStatus
+from modelwright.plan import rejections
 from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
 from modelwright.plan.attempts import Clock, View, jobs_of, leftovers, outdated, ref
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
@@ -182,7 +183,7 @@ def unless_refused(observed: Observed, before: Status, wanted: Plan | Ask, now: 
     refused = observed.rejection
     if refused is None or isinstance(wanted, Ask) or not wanted.actions:
         return wanted
-    verdict = Verdict(State.STALLED, Reason.CHILD_REJECTED, f"{refused.action}: {refused.message}")
+    verdict = rejections.verdict(f"{refused.action}: {refused.message}", refused.unanswered)
     said = say(observed, before, before, held_up(before, verdict), now, ended=False)
     return replace(said, actions=wanted.actions, wake_after=SELDOM)
 

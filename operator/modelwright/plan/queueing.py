@@ -62,12 +62,15 @@ def held_back(queue: Queue | None, observed: Observed, before: Status) -> Queue 
     """
     if queue is None or queue.labels or queue.verdict.reason != Reason.QUEUED:
         return queue
-    if observed.held_back is not None:
-        return replace(queue, verdict=Verdict(State.STALLED, Reason.CHILD_REJECTED, f"{_REFUSED}{observed.held_back}"))
+    told = observed.held_back
+    if told is not None:
+        return replace(queue, verdict=replace(told, message=f"{_REFUSED}{told.message}"))
     ready = next((entry for entry in before.conditions if entry.type == "Ready"), None)
     if ready is None or not ready.message.startswith(_REFUSED):
         return queue
-    return replace(queue, verdict=Verdict(State.STALLED, Reason.CHILD_REJECTED, ready.message))
+    stalled = any(entry.type == State.STALLED for entry in before.conditions)
+    state = State.STALLED if stalled else State.RECONCILING
+    return replace(queue, verdict=Verdict(state, ready.reason, ready.message))
 
 
 def queue_labels(of: Object) -> dict[str, str]:

@@ -11,7 +11,9 @@ from modelwright.kube import admission, errors
 from modelwright.kube.admission import Admission
 from modelwright.kube.objects import Key
 from modelwright.kube.refusals import Refusals
+from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.quotas import Quota
+from modelwright.plan.rejections import PATIENCE
 from tests.unit.kube.bench import READY, Bench, making
 from tests.unit.kube.fake_api import child, training_job
 
@@ -348,6 +350,48 @@ async def test_one_that_the_api_server_refuses_keeps_nobody_waiting_and_is_tried
     assert "a-1" in world.running()
 
 
+async def test_a_webhook_that_does_not_answer_costs_nobody_room_but_for_ever() -> None:
+    refusals = Refusals()
+    world = World(*CPUS)
+    world.admission = Admission(world.bench.objects, world.bench.hands, CPUS, world.bench.clock, refusals)
+    for name in "ab":
+        world.add(name, workers={**WORKERS, "replicas": 2})
+    down = errors.WebhookDown("failed calling webhook", 500)
+    job = world.bench.api.objects[Key("Job", "ns", "a-1")]
+
+    def answers(*, of: str) -> None:
+        world.bench.api.fail = lambda verb, kind, name: down if (verb, name) == ("patch", of) else None
+
+    answers(of="a-1")
+    for _ in range(2):
+        assert not await world.admission.decide(), "it is tried again soon"
+        assert world.running() == []
+        assert refusals.of([job]) == Verdict(State.RECONCILING, Reason.WEBHOOK_UNAVAILABLE, "failed calling webhook")
+        world.bench.clock.now += PATIENCE / 2
+    assert await world.admission.decide()
+    assert refusals.of([job]) == Verdict(State.STALLED, Reason.CHILD_REJECTED, "failed calling webhook")
+    assert await world.admission.decide()
+    assert world.running() == ["b-1"]
+
+
+async def test_a_webhook_that_was_down_before_is_waited_for_anew() -> None:
+    world = World(*CPUS)
+    for name in "ab":
+        world.add(name, workers={**WORKERS, "replicas": 2})
+    down = errors.WebhookDown("failed calling webhook", 500)
+    for fate in (down, None):
+        world.bench.api.fail = lambda verb, kind, name, fate=fate: fate if verb == "patch" else None
+        await world.admission.decide()
+    assert world.running() == ["a-1"]
+    world.bench.clock.now += PATIENCE
+    job = world.bench.objects.get(Key("Job", "ns", "a-1"))
+    world.bench.show({**job, "spec": {**job["spec"], "suspend": True}})
+    for fate in (down, None):
+        world.bench.api.fail = lambda verb, kind, name, fate=fate: fate if verb == "patch" else None
+        await world.admission.decide()
+    assert world.running() == ["a-1"]
+
+
 async def test_only_what_has_changed_is_read_again(monkeypatch: Any) -> None:
     world = World(*CPUS)
     for name in "abc":
@@ -422,7 +466,7 @@ async def test_who_may_not_start_is_told_why_once_and_as_long_as_it_waits() -> N
         assert await world.admission.decide()
         world.bench.clock.now += admission.REFUSED_SECONDS + 1
     assert woken == [Key("TrainingJob", "ns", "a")]
-    assert refusals.of([job]) == "denied by policy"
+    assert refusals.of([job]) == Verdict(State.STALLED, Reason.CHILD_REJECTED, "denied by policy")
     world.bench.api.fail = lambda verb, kind, name: None
     await world.admission.decide()
     await world.admission.decide()

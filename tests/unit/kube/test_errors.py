@@ -10,7 +10,11 @@ from modelwright.kube import errors
     ("code", "message", "kind"),
     [
         (500, "etcdserver: request timed out", errors.Unavailable),
-        (500, 'Internal error occurred: failed calling webhook "v.example.com": connection refused', errors.Rejected),
+        (
+            500,
+            'Internal error occurred: failed calling webhook "v.example.com": connection refused',
+            errors.WebhookDown,
+        ),
         (500, "failed to create typed patch object (ns/a; batch/v1, Kind=Job): unknown field", errors.Rejected),
         (503, "apiserver not ready", errors.Unavailable),
         (429, "too many requests", errors.Unavailable),

@@ -49,6 +49,37 @@ async def test_a_refusal_is_said_in_the_status_at_once_and_tried_again_ever_more
     assert bench.api.writes.count(("apply status", "TrainingJob", "a")) == 1
 
 
+async def test_a_webhook_that_does_not_answer_is_told_of_and_asked_again_soon_and_is_no_refusal_that_counts() -> None:
+    def planner(observed: Observed) -> Plan:
+        refused = observed.rejection
+        return Plan({"said": "ready"} if refused is None else {"for": refused.unanswered}, (Apply(JOB),))
+
+    bench = Bench(planner)
+    bench.show(training_job())
+    down = errors.WebhookDown("failed calling webhook", 500)
+    bench.api.fail = lambda verb, kind, name: down if kind == "Job" else None
+    waits, told = [], []
+    for _ in range(10):
+        await bench.look()
+        told.append(bench.objects.get(KEY)["status"]["for"])
+        # While its pause is not over, nothing is tried.
+        wait = (await bench.look()).wake_after
+        waits.append(wait)
+        bench.clock.now += wait
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert told[:4] == [0, 1, 3, 7]
+    assert bench.api.writes.count(("apply", "Job", "a-1")) == 10
+
+    bench.api.fail = lambda verb, kind, name: errors.Rejected("no", 403) if kind == "Job" else None
+    await bench.look()
+    assert bench.seen[-1].rejection.unanswered is None
+    assert (await bench.look()).wake_after == 30
+    bench.clock.now += 30
+    bench.api.fail = lambda verb, kind, name: None
+    await bench.look()
+    assert bench.objects.get(KEY)["status"] == {"said": "ready"}
+
+
 async def test_a_changed_spec_ends_the_wait_after_a_refusal() -> None:
     bench = Bench(making(READY, Apply(JOB)))
     bench.show(training_job())

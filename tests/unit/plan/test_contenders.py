@@ -35,7 +35,9 @@ def job(status: dict[str, Any] | None = None, labels: dict[str, str] | None = No
     return {"metadata": meta, "spec": {"parallelism": 3, **parts.get("spec", {})}, "status": status or {}}
 
 
-@pytest.mark.parametrize("reason", ["Restarting", "Training", "Evaluating", "Starting", "Shrunk", "Grown"])
+@pytest.mark.parametrize(
+    "reason", ["Restarting", "Training", "Evaluating", "Starting", "Shrunk", "Grown", "WebhookUnavailable"]
+)
 def test_between_two_attempts_a_gang_has_what_its_next_one_will_request(reason: str) -> None:
     found = between_attempts(owner(reason))
     assert found is not None

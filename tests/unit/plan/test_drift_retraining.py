@@ -3,6 +3,7 @@ import pytest
 from modelwright.api.driftpolicy import IncidentOutcome, Trigger
 from modelwright.plan.actions import Rejection
 from modelwright.plan.incidents import KEPT, REMEMBERED
+from modelwright.plan.observed import Alert
 from modelwright.plan.questions import Unavailable
 from tests.unit.plan.drift_world import MOVED, STILL, TEMPLATE, World, alert
 
@@ -311,6 +312,25 @@ def test_a_job_that_the_api_server_refuses_is_recorded_and_not_repeated() -> Non
     world.rejection = None
     world.forward(4 * 3600)
     world.look(alert())
+    assert world.incident.outcome is IncidentOutcome.RETRAINING
+
+
+@pytest.mark.parametrize("unanswered", [0, 3600])
+@pytest.mark.parametrize("alerts", [(), (alert(),)])
+def test_what_calls_for_a_retraining_waits_for_a_webhook_that_does_not_answer(
+    alerts: tuple[Alert, ...], unanswered: float
+) -> None:
+    world = on_alerts() if alerts else drifting()
+    world.rejection = Rejection("apply TrainingJob x", "failed calling webhook", unanswered)
+    plan = world.look(*alerts)
+
+    assert plan.actions == ()
+    assert plan.postponed, "Alertmanager is not told that the alert was taken"
+    assert (world.status.incidents, world.status.drift) == ((), None)
+    assert world.condition("Ready") == ("False", "WebhookUnavailable" if unanswered == 0 else "ChildRejected")
+    assert "failed calling webhook" in world.message()
+    world.rejection = None
+    assert not world.look(*alerts).postponed
     assert world.incident.outcome is IncidentOutcome.RETRAINING
 
 
