@@ -43,7 +43,7 @@ def jobs(space: Space, data: Data) -> None:
         ("unpulled", "ImagePullFailed", "localhost:5000/none:1"),
         ("huge", "Unschedulable", "Insufficient cpu"),
         ("odd", "ChildRejected", "must be less than or equal to cpu limit"),
-        ("barred", "ChildRejected", "refuses them: minimum cpu usage per Container is 20m, but request is 10m"),
+        ("barred", "PodsRejected", "refuses them: minimum cpu usage per Container is 20m, but request is 10m"),
     ],
 )
 def test_what_waits_for_somebody_says_so_and_is_left_in_peace(space: Space, name: str, why: str, said: str) -> None:

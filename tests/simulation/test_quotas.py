@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from modelwright.plan.rejections import PATIENCE
 from tests.simulation import chaos
 from tests.simulation.chaos import Chaos, Deed, Fault
 from tests.simulation.cluster import Key, ref_of
-from tests.simulation.nodes import pods_of
+from tests.simulation.nodes import finish, pods_of
 from tests.simulation.trainer import Trainer
 from tests.simulation.world import NAMESPACE, SETTINGS, World
 
@@ -281,6 +282,22 @@ def test_a_new_operator_keeps_the_room_of_a_gang_that_is_lost(loss: str) -> None
         fleet.world.step()
     fleet.world.settle()
     assert fleet.starts() == ["job-0", "job-0", "late"]
+    assert fleet.reasons() == ["Succeeded"] * 2
+
+
+def test_a_new_operator_keeps_the_room_of_a_gang_of_which_a_pod_was_refused_and_another_one_lost() -> None:
+    fleet = Fleet(4, 4)
+    pods = partial(fleet.world.cluster.of_kind, "Pod")
+    fleet.world.cluster.admission.append(
+        lambda document: "exceeded quota" if document["kind"] == "Pod" and len(pods()) == 3 else None
+    )
+    fleet.until("PodsRejected", "Queued")
+    finish(fleet.world.cluster, pods()[0], code=1)
+    fleet.world.cluster.admission.clear()
+    fleet.world.act_unseen(8)
+    fleet.world.crash()
+    fleet.world.settle()
+    assert fleet.starts() == ["job-0", "job-0", "job-1"]
     assert fleet.reasons() == ["Succeeded"] * 2
 
 

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     WEBHOOK_UNAVAILABLE = "WebhookUnavailable"
     STORAGE_NOT_CONFIGURED = "StorageNotConfigured"
     CHILD_REJECTED = "ChildRejected"
+    PODS_REJECTED = "PodsRejected"
     MODEL_NOT_FOUND = "ModelNotFound"
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
     RESUME_SOURCE_NOT_FOUND = "ResumeSourceNotFound"

@@ -20,7 +20,7 @@ _GOES_ON = frozenset(
     {Reason.STARTING, Reason.TRAINING, Reason.EVALUATING, Reason.SEARCHING, Reason.RESTARTING}
     | {Reason.SHRUNK, Reason.GROWN}
     | {Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CONTAINER_CONFIG_INVALID}
-    | {Reason.WEBHOOK_UNAVAILABLE}
+    | {Reason.PODS_REJECTED, Reason.WEBHOOK_UNAVAILABLE}
 )
 """What is said of a job as long as its attempt lives, and until the next one begins."""
 

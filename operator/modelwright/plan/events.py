@@ -22,6 +22,7 @@ _WARNINGS = frozenset(
         Reason.API_UNAVAILABLE,
         Reason.WEBHOOK_UNAVAILABLE,
         Reason.CHILD_REJECTED,
+        Reason.PODS_REJECTED,
         Reason.MODEL_NOT_FOUND,
         Reason.DEPLOYMENT_NOT_FOUND,
     }

@@ -81,7 +81,7 @@ class Fleet:
             if said is not None:
                 return said.reason, said.message
         if (refused := condition(self.deployment, "ReplicaFailure")).get("status") == "True":
-            return Reason.CHILD_REJECTED, f"the cluster refuses its pods: {refused.get('message') or 'without a word'}"
+            return Reason.PODS_REJECTED, f"the cluster refuses its pods: {refused.get('message') or 'without a word'}"
         found: Trouble | None = trouble(self._unready())
         return None if found is None else (found.reason, found.message)
 

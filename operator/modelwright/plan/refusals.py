@@ -60,7 +60,7 @@ def missing(observed: Observed, view: View, count: int, now: datetime) -> Missin
     if words is None:
         return Missing(wake_after=AGAIN)
     message = f"{there}, for the cluster refuses them: {words}"
-    return Missing(Verdict(State.STALLED, Reason.CHILD_REJECTED, message), wake_after=AGAIN)
+    return Missing(Verdict(State.STALLED, Reason.PODS_REJECTED, message), wake_after=AGAIN)
 
 
 def newest(events: Iterable[Object], now: datetime) -> str | None:

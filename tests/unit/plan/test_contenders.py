@@ -45,7 +45,7 @@ def test_between_two_attempts_a_gang_has_what_its_next_one_will_request(reason: 
     assert (found.identity, found.namespace, found.admitted, found.priority) == ("uid-a", "ns", True, 7)
 
 
-@pytest.mark.parametrize("reason", ["Unschedulable", "ImagePullFailed", "ContainerConfigInvalid"])
+@pytest.mark.parametrize("reason", ["Unschedulable", "ImagePullFailed", "ContainerConfigInvalid", "PodsRejected"])
 def test_what_kept_the_pods_of_the_lost_attempt_from_starting_does_not_keep_the_next_one(reason: str) -> None:
     assert between_attempts(owner(reason)) is not None
 

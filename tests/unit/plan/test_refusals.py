@@ -35,7 +35,7 @@ def test_pods_that_are_refused_are_told_of_with_the_words_of_who_refused_them(th
     sim.world.run(20)
     assert sim.ready == ("False", "Starting"), "that takes a moment, as where the last attempt's pods still leave"
     sim.world.run(20)
-    assert sim.ready == ("False", "ChildRejected")
+    assert sim.ready == ("False", "PodsRejected")
     assert message(sim) == f"{missing} of 2 pods are missing, for the cluster refuses them: {QUOTA}"
     told = len(sim.world.statuses[sim.key])
     sim.world.run(300)
@@ -52,7 +52,7 @@ def test_a_sweep_whose_pods_are_refused_says_so() -> None:
     sim = Sweep()
     _refusing(sim)
     sim.world.run(40)
-    assert sim.ready == ("False", "ChildRejected")
+    assert sim.ready == ("False", "PodsRejected")
     assert QUOTA in sim.status["conditions"][0]["message"]
     sim.world.cluster.admission.clear()
     sim.world.settle()
@@ -112,4 +112,4 @@ def test_the_newest_refusal_counts_and_an_old_one_does_not() -> None:
 def test_servers_whose_pods_are_refused_are_told_of_with_the_same_words() -> None:
     refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": QUOTA}
     fleet = Fleet(1, {"metadata": {}, "status": {"conditions": [refused]}}, ())
-    assert fleet.complaint == ("ChildRejected", f"the cluster refuses its pods: {QUOTA}")
+    assert fleet.complaint == ("PodsRejected", f"the cluster refuses its pods: {QUOTA}")
