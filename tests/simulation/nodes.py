@@ -10,6 +10,7 @@ from modelwright.plan.actions import Object
 from modelwright.plan.attempts import condition_time, finished, is_placeholder
 from modelwright.plan.podstatus import INDEX_ANNOTATION, ended_at, failed, over
 from modelwright.plan.queueing import QUEUE_LABEL
+from modelwright.plan.refusals import completed
 from modelwright.plan.times import seconds_between, stamp
 from tests.simulation.cluster import Cluster, Key, key_of, ref_of
 
@@ -72,7 +73,7 @@ class JobController:
             return
         # What has failed and not failed the Job was ended by a suspension, and is replaced.
         there = (index_of(pod) for pod in pods if pod["status"]["phase"] != "Failed")
-        taken = {*status.get("completedIndexes", []), *there}
+        taken = {*completed(job), *there}
         for index in range(job["spec"]["completions"]):
             if index not in taken:
                 self._make(job, self._pod(job, index))
@@ -81,8 +82,10 @@ class JobController:
         try:
             self.cluster.create(pod)
         except errors.Rejected as error:
-            text = f'Error creating: pods "{pod["metadata"]["name"]}" is forbidden: {error.message}'
-            self.cluster.tell(job, "FailedCreate", text)
+            # Each try is for another name, and client-go sums up what is alike.
+            tries, stem = len(self.cluster.told), pod["metadata"]["name"].rpartition("-")[0]
+            text = f'Error creating: pods "{stem}-{tries:05x}" is forbidden: {error.message}'
+            self.cluster.tell(job, "FailedCreate", text if tries < 10 else f"(combined from similar events): {text}")
 
     def _pod(self, job: Object, index: int) -> Object:
         meta = job["metadata"]
@@ -122,10 +125,9 @@ class JobController:
             self.cluster.delete(ref_of(pod))
 
     def _succeeded(self, job: Object, pods: list[Object]) -> bool:
-        counted = job.setdefault("status", {}).get("completedIndexes", [])
-        done = {*counted, *(index_of(pod) for pod in pods if pod["status"]["phase"] == "Succeeded")}
+        done = {*completed(job), *(index_of(pod) for pod in pods if pod["status"]["phase"] == "Succeeded")}
         if done:
-            job["status"]["completedIndexes"] = sorted(done)
+            job.setdefault("status", {})["completedIndexes"] = ",".join(map(str, sorted(done)))
         if condition_time(job, "SuccessCriteriaMet"):
             return True
         (rule,) = job["spec"].get("successPolicy", {}).get("rules", [{}])

@@ -1,11 +1,11 @@
 """Pods that a Job may not make: the API server says that to the Job controller, in an event, and not to us."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from modelwright.plan import raystatus
+from modelwright.plan import podstatus, raystatus
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import JobState, View, started_at
 from modelwright.plan.conditions import Reason, State, Verdict
@@ -20,8 +20,13 @@ AGAIN = 60.0
 _RECENT = 900.0
 """Seconds for which a refusal counts. A Job tries every minute; who tells of it may leave out all but one in five."""
 _LONGEST = 1024
-_WHO = re.compile(r'^Error creating: (?:pods "[^"]*" is forbidden: )?')
-"""What is another one with each try, or said anyway."""
+_WHO = re.compile(
+    r"^(?:\(combined from similar events\): )?Error creating: "
+    r'(?:pods "[^"]*" is forbidden: |Pod "[^"]*" is invalid: )?'
+)
+"""What is said anyway."""
+_STEM = 50
+"""So much of a Job's name is in those of its pods, which the Job controller shortens to make room for five letters."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def missing(observed: Observed, view: View, count: int, now: datetime) -> Missin
     """Return why the newest attempt has fewer than `count` pods. What KubeRay may not make, its own objects tell."""
     job = view.job
     started = job and started_at(job)
-    lacking = count - len(view.attempt_pods)
+    lacking = 0 if job is None else _lacking(job, view.attempt_pods, count)
     if job is None or raystatus.is_ray_job(job) or view.state is not JobState.LIVE or not started or lacking <= 0:
         return Missing()
     left = PATIENCE - seconds_between(started, now)
@@ -56,21 +61,37 @@ def missing(observed: Observed, view: View, count: int, now: datetime) -> Missin
         # No more than that is known: an operator that may not read events, for one.
         said = f"{there}: kubectl describe job {meta['name']} tells why"
         return Missing(Verdict(State.RECONCILING, Reason.STARTING, said), wake_after=AGAIN)
-    words = newest((event for event in answer if isinstance(event, dict)), now)
+    words = newest((event for event in answer if isinstance(event, dict)), meta["name"], now)
     if words is None:
         return Missing(wake_after=AGAIN)
     message = f"{there}, for the cluster refuses them: {words}"
     return Missing(Verdict(State.STALLED, Reason.PODS_REJECTED, message), wake_after=AGAIN)
 
 
-def newest(events: Iterable[Object], now: datetime) -> str | None:
-    """Return what the newest of some events of a Job says of the refusal; None where all are old."""
+def completed(job: Object) -> set[int]:
+    """Return the indexes of which a pod has ended well. The API server lists them as `0,2-4`."""
+    listed = str((job.get("status") or {}).get("completedIndexes") or "")
+    ranges = [part.partition("-") for part in listed.split(",") if part]
+    return {index for first, _, last in ranges for index in range(int(first), int(last or first) + 1)}
+
+
+def _lacking(job: Object, pods: Collection[Object], count: int) -> int:
+    """Return how many pods are missing. Those of workers that are done may be gone, with their nodes."""
+    there = {podstatus.index(pod) for pod in pods}
+    return count - len(pods) - sum(str(index) not in there for index in completed(job))
+
+
+def newest(events: Iterable[Object], job: str, now: datetime) -> str | None:
+    """Return what the newest of some events of a Job, by its name, says of the refusal; None where all are old.
+
+    Each try is for a pod with another name: what is the same is said in the same words.
+    """
     told = [(at, str(event.get("message") or "")) for event in events if (at := _at(event)) is not None]
     recent = [(at, message) for at, message in told if message and seconds_between(at, now) <= _RECENT]
     if not recent:
         return None
     _, message = max(recent)
-    return _WHO.sub("", message)[:_LONGEST]
+    return re.sub(rf"{re.escape(job[:_STEM])}[a-z0-9-]*-[a-z0-9]{{5}}\b", f"{job}-*", _WHO.sub("", message))[:_LONGEST]
 
 
 def _at(event: Object) -> str | None:

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 
+from modelwright.api.trainingjob import Progress
 from modelwright.kube import errors
 from modelwright.plan.fleet import Fleet
-from modelwright.plan.refusals import newest
+from modelwright.plan.refusals import completed, newest
 from modelwright.plan.times import stamp
 from tests.simulation.client import SimClient
+from tests.simulation.cluster import key_of
+from tests.simulation.nodes import finish
 from tests.simulation.one_job import RECIPE, Simulation
 from tests.simulation.one_sweep import Simulation as Sweep
 from tests.simulation.world import START
-from tests.unit.plan.training_world import message
+from tests.unit.plan.training_world import message, report, running
 
 QUOTA = "exceeded quota: team, requested: cpu=2, used: cpu=3, limited: cpu=4"
 
@@ -104,9 +107,54 @@ def test_the_newest_refusal_counts_and_an_old_one_does_not() -> None:
         {"metadata": {}, "message": "without a time"},
     ]
     now = START + timedelta(seconds=61)
-    assert newest(told[:1], now) == "first"
-    assert newest(told, now) == "Internal error occurred: failed calling webhook: connection refused"
-    assert newest(told, START + timedelta(hours=1)) is None
+    assert newest(told[:1], "a-1", now) == "first"
+    assert newest(told, "a-1", now) == "Internal error occurred: failed calling webhook: connection refused"
+    assert newest(told, "a-1", START + timedelta(hours=1)) is None
+
+
+LONG = "a-training-job-whose-name-leaves-no-room-for-more-d9df7-1"
+
+
+@pytest.mark.parametrize(
+    ("job", "text", "said"),
+    [
+        ("a-1", f'Error creating: pods "a-1-0-x7k2p" is forbidden: {QUOTA}', QUOTA),
+        ("a-1", f'(combined from similar events): Error creating: pods "a-1-0-x7k2p" is forbidden: {QUOTA}', QUOTA),
+        ("a-1", 'Error creating: Pod "a-1-0-x7k2p" is invalid: spec: must be less than 1', "spec: must be less than 1"),
+        (
+            "a-1",
+            "Error creating: denied the request: Pod/ns/a-1-12-x7k2p was blocked",
+            "denied the request: Pod/ns/a-1-* was blocked",
+        ),
+        (LONG, f"Error creating: no {LONG[:55]}-0-x7k2p here", f"no {LONG}-* here"),
+    ],
+)
+def test_a_refusal_is_the_same_whichever_name_was_tried(job: str, text: str, said: str) -> None:
+    assert newest([{"metadata": {}, "message": text, "lastTimestamp": stamp(START)}], job, START) == said
+
+
+@pytest.mark.parametrize(
+    ("listed", "indexes"), [(None, set()), ("", set()), ("1", {1}), ("0,2-4,11", {0, 2, 3, 4, 11}), ("0,1", {0, 1})]
+)
+def test_the_workers_that_are_done_are_read_as_kubernetes_lists_them(listed: str | None, indexes: set[int]) -> None:
+    assert completed({"status": {"completedIndexes": listed}}) == indexes
+    assert completed({}) == set()
+
+
+def test_the_pod_of_a_worker_that_is_done_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody_asks(*_: Any, **__: Any) -> Any:
+        raise AssertionError("events are asked for")
+        yield
+
+    monkeypatch.setattr(SimClient, "list", nobody_asks)
+    sim = running(RECIPE)
+    worker = sim.world.cluster.of_kind("Pod")[1]
+    finish(sim.world.cluster, worker)
+    sim.world.run(60)
+    sim.world.cluster.remove(key_of(worker))
+    for step in (1, 2):
+        report(sim, progress=Progress(step=step, total_steps=1000))
+    assert sim.status["progress"]["step"] == 2
 
 
 def test_servers_whose_pods_are_refused_are_told_of_with_the_same_words() -> None:
