@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
+from modelwright.kube import errors
 from modelwright.plan.actions import Object
 from modelwright.plan.podstatus import RAY_CLUSTER_LABEL, RAY_REPLICA_LABEL, RAY_TYPE_LABEL
 from modelwright.plan.raystatus import as_job
@@ -24,6 +25,8 @@ class KubeRay:
     driver_error: str | None = None
     """What the next driver leaves as its last line when it fails; JSON, or words of its own."""
     clusters: int = 0
+    tries: int = 0
+    """How many pods were refused."""
     rounds: dict[str, int] = field(default_factory=dict)
     """Of the drivers, by the name of the Ray cluster."""
 
@@ -106,10 +109,21 @@ class KubeRay:
             if pod["metadata"]["labels"].get(RAY_CLUSTER_LABEL) == cluster
         ]
         there = {pod["metadata"]["labels"].get(RAY_REPLICA_LABEL, "head") for pod in mine}
+        job["status"]["rayClusterStatus"] = {}
         for name, labels in wanted.items():
             if name not in there and not (name == "head" and job["status"]["jobDeploymentStatus"] == "Running"):
-                mine.append(self._make(job, cluster, {**labels, RAY_CLUSTER_LABEL: cluster}))
+                try:
+                    mine.append(self._make(job, cluster, {**labels, RAY_CLUSTER_LABEL: cluster}))
+                except errors.Rejected as error:
+                    job["status"]["rayClusterStatus"] = {"conditions": [self._refused(cluster, error.message)]}
         return mine
+
+    def _refused(self, cluster: str, why: str) -> Object:
+        # Each try is for another name.
+        self.tries += 1
+        name = f"{cluster}-workers-worker-{self.tries:05x}"
+        message = f'FailedCreateWorkerPod\npods "{name}" is forbidden: {why}'
+        return {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod", "message": message}
 
     def _make(self, job: Object, cluster: str, labels: dict[str, str]) -> Object:
         meta, spec = job["metadata"], job["spec"]["rayClusterSpec"]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -67,6 +68,28 @@ def test_an_attempt_is_a_ray_job_and_ends_with_a_version() -> None:
     assert not [entry for kind in ("Job", "Service") for entry in sim.world.cluster.of_kind(kind)]
     assert not sim.world.cluster.of_kind("Pod")
     sim.world.assert_steady()
+
+
+def test_pods_that_are_refused_are_told_of_with_the_words_of_who_refused_them() -> None:
+    sim = Ray()
+    pods = partial(sim.world.cluster.of_kind, "Pod")
+    sim.world.cluster.admission.append(
+        lambda document: "exceeded quota: team" if document["kind"] == "Pod" and pods() else None
+    )
+    sim.world.run(20)
+    assert sim.ready == ("False", "Starting")
+    sim.world.run(20)
+    assert sim.ready == ("False", "PodsRejected")
+    said = sim.status["conditions"][0]["message"]
+    assert said == "1 of 2 pods are missing, for the cluster refuses them: exceeded quota: team"
+    told = len(sim.world.statuses[sim.key])
+    sim.world.run(300)
+    assert len(sim.world.statuses[sim.key]) == told, "it is said once, though it is tried again and again"
+
+    sim.world.cluster.admission.clear()
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+    assert sim.status["restarts"] == 0
 
 
 def test_without_kuberay_it_is_said_what_to_do_and_it_goes_on_when_that_is_done() -> None:

@@ -1,4 +1,7 @@
-"""Pods that a Job may not make: the API server says that to the Job controller, in an event, and not to us."""
+"""Pods that may not be made: the API server says that to the Job controller or to KubeRay, and not to us.
+
+The one tells it in an event, the other in the status of the RayJob.
+"""
 
 import re
 from collections.abc import Collection, Iterable
@@ -21,12 +24,12 @@ _RECENT = 900.0
 """Seconds for which a refusal counts. A Job tries every minute; who tells of it may leave out all but one in five."""
 _LONGEST = 1024
 _WHO = re.compile(
-    r"^(?:\(combined from similar events\): )?Error creating: "
+    r"^(?:(?:\(combined from similar events\): )?Error creating: |FailedCreate(?:Head|Worker)Pod\s+)"
     r'(?:pods "[^"]*" is forbidden: |Pod "[^"]*" is invalid: )?'
 )
 """What is said anyway."""
-_STEM = 50
-"""So much of a Job's name is in those of its pods, which the Job controller shortens to make room for five letters."""
+_STEM = 47
+"""So much of the name of a Job or RayJob is in those of its pods, which are shortened to make room for five letters."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,23 @@ class Missing:
 
 
 def missing(observed: Observed, view: View, count: int, now: datetime) -> Missing:
-    """Return why the newest attempt has fewer than `count` pods. What KubeRay may not make, its own objects tell."""
+    """Return why the newest attempt has fewer than `count` pods."""
     job = view.job
     started = job and started_at(job)
     lacking = 0 if job is None else _lacking(job, view.attempt_pods, count)
-    if job is None or raystatus.is_ray_job(job) or view.state is not JobState.LIVE or not started or lacking <= 0:
+    if job is None or view.state is not JobState.LIVE or not started or lacking <= 0:
         return Missing()
     left = PATIENCE - seconds_between(started, now)
     if left > 0:
         return Missing(wake_after=left)
-    meta = job["metadata"]
+    meta, there = job["metadata"], f"{lacking} of {count} pods are missing"
+    if raystatus.is_ray_job(job):
+        told = podstatus.condition({"status": job["rayJob"].get("rayClusterStatus")}, "ReplicaFailure").get("message")
+        return Missing(_refused(there, _words(str(told), meta["name"])) if told else None)
     question = FailedCreates(meta["namespace"], meta["uid"])
     answer = observed.answers.get(question, question)
     if isinstance(answer, FailedCreates):
         return Missing(question=question)
-    there = f"{lacking} of {count} pods are missing"
     if not isinstance(answer, tuple):
         # No more than that is known: an operator that may not read events, for one.
         said = f"{there}: kubectl describe job {meta['name']} tells why"
@@ -64,8 +69,7 @@ def missing(observed: Observed, view: View, count: int, now: datetime) -> Missin
     words = newest((event for event in answer if isinstance(event, dict)), meta["name"], now)
     if words is None:
         return Missing(wake_after=AGAIN)
-    message = f"{there}, for the cluster refuses them: {words}"
-    return Missing(Verdict(State.STALLED, Reason.PODS_REJECTED, message), wake_after=AGAIN)
+    return Missing(_refused(there, words), wake_after=AGAIN)
 
 
 def completed(job: Object) -> set[int]:
@@ -82,15 +86,21 @@ def _lacking(job: Object, pods: Collection[Object], count: int) -> int:
 
 
 def newest(events: Iterable[Object], job: str, now: datetime) -> str | None:
-    """Return what the newest of some events of a Job, by its name, says of the refusal; None where all are old.
-
-    Each try is for a pod with another name: what is the same is said in the same words.
-    """
+    """Return what the newest of some events of a Job, by its name, says of the refusal; None where all are old."""
     told = [(at, str(event.get("message") or "")) for event in events if (at := _at(event)) is not None]
     recent = [(at, message) for at, message in told if message and seconds_between(at, now) <= _RECENT]
     if not recent:
         return None
     _, message = max(recent)
+    return _words(message, job)
+
+
+def _refused(there: str, words: str) -> Verdict:
+    return Verdict(State.STALLED, Reason.PODS_REJECTED, f"{there}, for the cluster refuses them: {words}")
+
+
+def _words(message: str, job: str) -> str:
+    """Return what a message says whichever pod it is about: each try is for one with another name."""
     return re.sub(rf"{re.escape(job[:_STEM])}[a-z0-9-]*-[a-z0-9]{{5}}\b", f"{job}-*", _WHO.sub("", message))[:_LONGEST]
 
 
