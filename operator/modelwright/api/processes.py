@@ -9,6 +9,10 @@ EVERY_GPU = "gpu"
 """torchrun's own word for one process for each GPU that it sees."""
 RENDEZVOUS_PORT = 29400
 """Where torchrun's agents meet, at the first worker; no port that a connection is given by chance."""
+PATIENCE = 1800
+"""Seconds for a start that is slow. torchrun's own 60 s would call a slow image pull of one pod a failure of all."""
+_SLACK = 300
+"""Seconds more: of a pod that is late itself, the operator says so before its peers do; and torch is imported."""
 _GPUS = frozenset({"nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe"})
 _OTHERS = frozenset({"gpu", "tpu", "gaudi", "neuron"})
 """What the names of whole accelerators end in, whoever makes them."""
@@ -42,6 +46,11 @@ def agent_arguments(*, agents: int, processes: str, restarts: int, meet_at: str,
         f"--rdzv-endpoint={meet_at}",
         f"--rdzv-id={gang}",
     )
+
+
+def patience(startup_seconds: int) -> int:
+    """Return the seconds that a pod waits for another one which has its node, and has so many to start there."""
+    return max(PATIENCE, startup_seconds) + _SLACK
 
 
 def gpus(limits: Mapping[str, str | int]) -> int:

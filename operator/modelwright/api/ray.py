@@ -1,6 +1,7 @@
 """How a gang trains under Ray: what each training worker takes, how many there are, and who runs the Ray cluster."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -74,6 +75,13 @@ class Scaling:
         """What Ray's `resources_per_worker` is to be."""
         cpu = self.cpu if self.cpu is not None or self.gpu else SOME_CPU
         return {**({} if cpu is None else {"CPU": cpu}), **({"GPU": self.gpu} if self.gpu else {})}
+
+    @property
+    def needed(self) -> dict[str, int]:
+        """What a pod must have, in whole CPUs and GPUs, to hold its share of the workers: then all find room."""
+        share = -(-self.workers // self.pods)
+        alone = {"GPU": ceil(share / _on_gpus(self.gpu, 1))} if 0 < self.gpu < 1 else {}
+        return {name: ceil(share * each - _ROUNDING) for name, each in self.resources.items()} | alone
 
     @property
     def spread(self) -> bool:

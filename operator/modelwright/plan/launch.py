@@ -5,17 +5,13 @@ from dataclasses import dataclass
 
 from modelwright.api import dns
 from modelwright.api.failurepolicy import PROCESS_RESTARTS
-from modelwright.api.processes import EVERY_GPU, RENDEZVOUS_PORT, agent_arguments, gpus
+from modelwright.api.processes import EVERY_GPU, PATIENCE, RENDEZVOUS_PORT, agent_arguments, gpus, patience
 from modelwright.api.variables import ADDRESS_VARIABLE, HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
 RAY_PORT = 6379
 LOGGED = ("python", "-m", "modelwright.runtime.logs", "--")
 """In front of a command: the end of its output is kept on S3. Only our own image is sure to have that."""
-PATIENCE = 1800
-"""Seconds for a start that is slow. torchrun's own 60 s would call a slow image pull of one pod a failure of all."""
-_SLACK = 300
-"""Seconds more: of a pod that is late itself, the operator says so before its peers do; and torch is imported."""
 _WITHOUT_END = 10 * 365 * 86400
 """Seconds for which torchrun waits for peers to join: a pod without a node may get one at any time. One that has its
 node and does not start is for the operator to notice; one that runs and does not reach worker 0 ends by itself."""
@@ -183,7 +179,7 @@ def torch_command(
     if replicas == 1:
         return [*launcher, *arguments]
     last = f'exec {" ".join((*_OURS, _NAMES) if preflight else _OURS)} "$@"\n'
-    script = _TORCH.format(join=_WITHOUT_END, read=max(PATIENCE, startup_seconds) + _SLACK)
+    script = _TORCH.format(join=_WITHOUT_END, read=patience(startup_seconds))
     return ["sh", "-c", script + (_TORCHRUN if program.command else last), "torchrun", *arguments]
 
 

@@ -80,6 +80,24 @@ def test_what_ray_would_wait_for_in_vain_is_told_in_a_sentence(ray: Ray, pods: P
 
 
 @given(
+    gpu=st.one_of(st.floats(0.01, 1), st.integers(0, 8).map(float)),
+    cpu=st.one_of(st.none(), st.floats(0.01, 1), st.integers(1, 8).map(float)),
+    workers=st.integers(1, 40),
+    count=st.integers(1, 10),
+)
+def test_pods_that_have_what_is_needed_hold_all_workers_and_one_pod_nothing_less(
+    gpu: float, cpu: float | None, workers: int, count: int
+) -> None:
+    each = {"gpu": gpu} | ({} if cpu is None else {"cpu": cpu})
+    wanted = scaling(asked(workers, **each), Pods(count, 0))
+    needed = wanted.needed
+    pods = Pods(count, needed.get("GPU", 0), needed.get("CPU"))
+    assert misfit(wanted, pods) is None
+    if gpu and count == 1:
+        assert misfit(wanted, Pods(1, pods.gpus - 1, pods.cpus)) is not None
+
+
+@given(
     gpu=st.one_of(st.floats(0.01, 1), st.integers(1, 8).map(float)), gpus=st.integers(1, 8), count=st.integers(1, 20)
 )
 def test_the_gpus_hold_what_is_started_on_them_unless_one_worker_needs_more_than_a_pod(

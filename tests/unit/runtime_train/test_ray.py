@@ -9,6 +9,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
 from modelwright.api.failurepolicy import FailureClass
+from modelwright.api.ray import Scaling
 from modelwright.api.run import PEER_LOST, TERMINATED, Failure
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import DataError, RunError, explain, guarded, write_failure
@@ -105,20 +106,78 @@ def test_what_an_actor_stumbles_over_is_no_lost_peer(monkeypatch: pytest.MonkeyP
     assert awaited(monkeypatch, [task_error(error)]) == (error, 1)
 
 
+class Group:
+    """A placement group that is ready after so many looks, a minute each."""
+
+    def __init__(self, looks: int = sys.maxsize) -> None:
+        self.looks, self.tries = looks, 0
+
+    def wait(self, seconds: float) -> bool:
+        self.tries += 1
+        return self.tries > self.looks
+
+
+def pods(monkeypatch: pytest.MonkeyPatch, *resources: dict[str, float]) -> None:
+    """Let Ray see pods with these resources, `pod 1`, `pod 2` and so on, and one that is lost."""
+    nodes = [{"NodeID": str(number), "Alive": True, "Resources": each} for number, each in enumerate(resources, 1)]
+    monkeypatch.setattr(ray_main.ray, "nodes", lambda: [*nodes, {"NodeID": "0", "Alive": False, "Resources": {}}])
+    monkeypatch.setattr(ray_main, "_on_node", lambda _, node: (f"pod {node}", f"node {node}"))
+    monkeypatch.setattr(ray_main, "_answers", lambda results, _: results)
+
+
+def gang_of(pods: int, **ray: object) -> Scaling:
+    return scaling_of(run_of(framework="Ray", workers={**GPU, "replicas": pods}, ray=ray))
+
+
 def test_pods_that_have_no_node_yet_are_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Group:
-        tries = 0
-
-        def wait(self, seconds: float) -> bool:
-            self.tries += 1
-            return self.tries > 1000
-
-    monkeypatch.setattr(ray_main.ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}, {"Alive": True}])
+    pods(monkeypatch, {"GPU": 1}, {"GPU": 1})
     caplog.set_level(logging.INFO)
-    ray_main.await_room(Group(), 3)
+    ray_main.await_room(Group(1000), gang_of(3), 2100, placed=lambda: False)
     assert set(caplog.messages) == {"waiting for room for all workers: 2 of 3 pods are here"}
+
+
+def test_pods_that_have_their_nodes_and_do_not_join_are_a_failure_that_another_attempt_may_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pods(monkeypatch, {"GPU": 1}, {"GPU": 1})
+    group = Group()
+    with pytest.raises(RunError, match="2 of 3 pods joined the Ray cluster within 2100 s") as caught:
+        ray_main.await_room(group, gang_of(3), 2100, placed=lambda: group.tries > 1000)
+    assert group.tries == 1000 + 35
+    failure = explain(caught.value)
+    assert (failure.reason, failure.retryable, failure.node) == ("WorkersMissing", True, "")
+
+
+def test_a_pod_in_which_ray_sees_too_few_gpus_is_named_when_all_pods_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELWRIGHT_GPUS", "2")
+    pods(monkeypatch, {"GPU": 2, "CPU": 8}, {"GPU": 1, "CPU": 8})
+    with pytest.raises(RunError) as caught:
+        ray_main.await_room(Group(), gang_of(2), 2100)
+    failure = explain(caught.value)
+    assert failure.message == "there is no room for 4 workers: pod 2: GPU: Ray sees 1 of 2"
+    assert (failure.reason, failure.retryable, failure.node) == ("PreflightFailed", True, "node 2")
+    assert failure.failure_class is FailureClass.INFRASTRUCTURE
+
+
+def test_of_many_pods_in_which_ray_sees_too_little_some_are_named_and_no_node_is_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pods(monkeypatch, *[{"CPU": 1.0}] * 7)
+    with pytest.raises(RunError) as caught:
+        ray_main.await_room(Group(), gang_of(7, resourcesPerWorker={"gpu": 0.5, "cpu": 1}), 2100)
+    failure = explain(caught.value)
+    assert failure.message.startswith("there is no room for 14 workers: pod 1: CPU: Ray sees 1 of 2, GPU: Ray sees 0 ")
+    assert failure.message.endswith("; pod 5: CPU: Ray sees 1 of 2, GPU: Ray sees 0 of 1; and 2 more")
+    assert failure.node == ""
+
+
+def test_ray_has_the_time_to_place_workers_on_the_pod_that_came_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    pods(monkeypatch, {"GPU": 1}, {"GPU": 1})
+    ray_main.await_room(Group(1), gang_of(2), 2100)
+    with pytest.raises(RunError):
+        ray_main.await_room(Group(2), gang_of(2), 2100)
 
 
 def program(code: str, message: Path | None = None) -> Program:

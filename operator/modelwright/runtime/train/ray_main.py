@@ -9,27 +9,29 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from modelwright.api.failurepolicy import PROCESS_RESTARTS
-from modelwright.api.processes import RENDEZVOUS_PORT, agent_arguments, gpus
+from modelwright.api.processes import RENDEZVOUS_PORT, agent_arguments, gpus, patience
 from modelwright.api.ray import Pods, Scaling, scaling
-from modelwright.api.run import PEER_LOST, RUN_VARIABLE, Run
+from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED, RUN_VARIABLE, Run
 from modelwright.api.variables import BACKEND_VARIABLE, DEVICE_VARIABLE, GPUS_VARIABLE
-from modelwright.runtime.failure import EXIT_TERMINATED, RunError, guarded, out_of_memory
+from modelwright.runtime import preflight
+from modelwright.runtime.failure import EXIT_TERMINATED, RunError, guarded, on_node, out_of_memory
 from modelwright.runtime.train import stop
-from modelwright.runtime.train.rayworker import THREADS, VISIBLE_GPUS, Place, Program, Start, Worker
+from modelwright.runtime.train.rayworker import THREADS, VISIBLE_GPUS, Place, Program, Start, Worker, whereabouts
 
 logger = logging.getLogger(__name__)
 
 _SAY_EVERY = 60.0
+_NAMED = 5
 _START_SECONDS = 600
 """For agents, which import torch on a busy node, to find each other. Their pods are there by then."""
 _REST_SECONDS = 3.0
@@ -61,24 +63,57 @@ def train(run: Run, program: Program | None = None, port: int = RENDEZVOUS_PORT)
     """
     wanted = scaling_of(run)
     group = placement_group([wanted.resources] * wanted.workers, strategy=strategy_of(wanted))
-    await_room(group, run.training.workers.replicas)
+    await_room(group, wanted, patience(run.training.failure_policy.startup_timeout_seconds))
     workers = [_worker(group, index, wanted) for index in range(wanted.workers)]
-    try:
-        places: list[Place] = ray.get([worker.place.remote() for worker in workers])
-    except RayError as error:
-        raise root([_original(error)]) from error
+    places: list[Place] = _answers([worker.place.remote() for worker in workers])
     started = zip(workers, starts(run, wanted, places, port), strict=True)
     _await([worker.train.remote(program or Program(), start) for worker, start in started])
 
 
-def await_room(group: PlacementGroup, pods: int) -> None:
+def await_room(
+    group: PlacementGroup, wanted: Scaling, patience: float, placed: Callable[[], bool] = preflight.all_placed
+) -> None:
     """Wait until there is room for all workers, without end: a pod without a node may get one at any time.
 
-    A pod that has its node and does not start is for the operator to notice.
+    Raises `RunError`: PreflightFailed where all pods are here and there is none, WorkersMissing where some are not
+    here though all have been `placed` on nodes for `patience` seconds.
     """
+    here, waited = 0, 0.0
     while not group.wait(_SAY_EVERY):
-        here = sum(node["Alive"] for node in ray.nodes())
-        logger.info("waiting for room for all workers: %d of %d pods are here", here, pods)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        # Ray has had the time to place workers on the last one that came.
+        before, here = here, len(nodes)
+        if min(before, here) >= wanted.pods:
+            raise _without_room(wanted, nodes)
+        logger.info("waiting for room for all workers: %d of %d pods are here", here, wanted.pods)
+        waited += _SAY_EVERY * placed()
+        if waited >= patience:
+            message = f"{here} of {wanted.pods} pods joined the Ray cluster within {patience:.0f} s"
+            raise _of_the_gang("WorkersMissing", message)
+
+
+def _without_room(wanted: Scaling, nodes: Sequence[Mapping[str, Any]]) -> RunError:
+    """Return the failure that names the pods in which Ray sees less than their share of the workers takes."""
+    found = {node["NodeID"]: lacking for node in nodes if (lacking := _lacking(wanted, node["Resources"]))}
+    asked = [_on_node(whereabouts, node) for node in list(found)[:_NAMED]]
+    places: list[tuple[str, str]] = _answers(asked, _START_SECONDS)
+    each = [f"{who}: {lacking}" for (who, _), lacking in zip(places, found.values(), strict=False)]
+    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    message = f"there is no room for {wanted.workers} workers: {'; '.join(each)}{more}"
+    return _of_the_gang(PREFLIGHT_FAILED, message, places[0][1] if len(found) == 1 else "")
+
+
+def _lacking(wanted: Scaling, seen: Mapping[str, float]) -> str:
+    """Return what a pod has too little of, as `GPU: Ray sees 1 of 2`; empty where it has room for its share."""
+    short = {name: count for name, count in wanted.needed.items() if seen.get(name, 0) < count}
+    return ", ".join(f"{name}: Ray sees {seen.get(name, 0):g} of {count}" for name, count in short.items())
+
+
+def _of_the_gang(reason: str, message: str, node: str = "") -> RunError:
+    """Return a failure for which the node of the driver, who tells it, is not to blame, but another or none."""
+    error = RunError(reason, message, retryable=True)
+    on_node(error, node)
+    return error
 
 
 def scaling_of(run: Run) -> Scaling:
@@ -138,6 +173,21 @@ def _worker(group: PlacementGroup, index: int, wanted: Scaling) -> Any:
     each = {"num_cpus": wanted.resources.get("CPU", 0), "num_gpus": wanted.gpu}
     # A new attempt of the gang is the operator's decision; Ray makes none of its own.
     return ray.remote(max_restarts=0, scheduling_strategy=where, **each)(Worker).remote()
+
+
+def _on_node(function: Callable[[], Any], node: str) -> Any:
+    """Start a function on a node of Ray's, beside whatever runs there."""
+    where = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=where)(function).remote()
+
+
+def _answers(results: Sequence[Any], seconds: float | None = None) -> list[Any]:
+    """Return what workers say when they begin. Raises `RunError`."""
+    try:
+        found: list[Any] = ray.get(results, timeout=seconds)
+    except RayError as error:
+        raise root([_original(error)]) from error
+    return found
 
 
 def _await(results: Sequence[Any]) -> None:

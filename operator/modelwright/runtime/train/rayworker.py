@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelwright.api.run import TERMINATION_MESSAGE_FILE
+from modelwright.api.variables import NODE_VARIABLE
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import RunError, left, retold
 from modelwright.runtime.orphan import end_with_parent
+from modelwright.runtime.preflight import whoami
 
 THREADS = "OMP_NUM_THREADS"
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
@@ -52,6 +54,11 @@ class Start:
     """Beside that of its pod."""
     beside: int | None = None
     """How many workers share the CPUs of its pod; None: Ray has given it some of its own."""
+
+
+def whereabouts() -> tuple[str, str]:
+    """Return `worker 1 on node gpu-17`, of the pod where this runs, and the node alone; empty where nobody knows it."""
+    return whoami(), os.environ.get(NODE_VARIABLE, "")
 
 
 class Worker:
