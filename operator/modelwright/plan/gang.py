@@ -262,8 +262,10 @@ def _container(spec: Gang, settings: Settings) -> Object:
 
 def _command(spec: Gang, container: Object) -> list[str]:
     name, svc = job_name(spec.owner, spec.run.attempt), service_name(spec.owner)
+    policy = spec.run.training.failure_policy
     if spec.launcher is Launcher.RAY:
-        return ray_command(spec.program, job=name, service=svc)
+        startup = policy.startup_timeout_seconds
+        return ray_command(spec.program, job=name, service=svc, startup_seconds=startup)
     return torch_command(
         spec.program,
         job=name,
@@ -272,8 +274,8 @@ def _command(spec: Gang, container: Object) -> list[str]:
         run_id=f"{spec.run.uid}-{spec.run.attempt}",
         processes=_processes(spec, container),
         preflight=spec.run.training.preflight.enabled,
-        restarts=spec.run.training.failure_policy.process_restarts,
-        startup_seconds=spec.run.training.failure_policy.startup_timeout_seconds,
+        restarts=policy.process_restarts,
+        startup_seconds=policy.startup_timeout_seconds,
     )
 
 

@@ -1,11 +1,13 @@
 """What the pods of a gang are started with: torchrun or Ray, around a program of ours or of the user's."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelwright.api import dns
-from modelwright.api.failurepolicy import PROCESS_RESTARTS
+from modelwright.api.failurepolicy import PROCESS_RESTARTS, FailureClass
 from modelwright.api.processes import EVERY_GPU, PATIENCE, RENDEZVOUS_PORT, agent_arguments, gpus, patience
+from modelwright.api.run import PREFLIGHT_FAILED, TERMINATION_MESSAGE_FILE, Failure
 from modelwright.api.variables import ADDRESS_VARIABLE, HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
@@ -120,8 +122,43 @@ run() {{
 }}
 """
 """For a shell around Ray, with `head` set: `run` starts a program, ends as it does, and passes SIGTERM on in time."""
+_UNREACHED = Failure(
+    reason=PREFLIGHT_FAILED,
+    message="%s",
+    retryable=True,
+    failure_class=FailureClass.INFRASTRUCTURE,
+    # Nobody can tell which of the two nodes it is.
+    node="",
+).model_dump_json(by_alias=True, exclude_none=True)
+# As torchrun is waited for: only a worker 0 that has an address, and so a node, is given a time to answer. The clock is
+# one that nobody sets, and no program.
+_REACHING = f"""\
+clock() {{ read -r now rest < /proc/uptime; now="${{now%.*}}"; }}
+known() {{ "$python" -c "import socket, sys; socket.getaddrinfo(sys.argv[1], None)" "$1" 2>/dev/null; }}
+clock; said="$now" placed="$now"
+until reached; do
+  sleep 1
+  clock
+  [ $((now - said)) -ge 60 ] || continue
+  said="$now"
+  if known "$head"; then
+    why="worker 0 ($head) does not answer on port {RAY_PORT}; a NetworkPolicy or a firewall may block it"
+  elif known "${{head#*.}}"; then
+    why="worker 0 ($head) has no address yet"
+    placed="$now"
+  else
+    why="there is no address for worker 0 ($head), nor for the Service of the gang: DNS does not work"
+  fi
+  if [ $((now - placed)) -ge "$patience" ]; then
+    printf {shlex.quote(_UNREACHED)} "$why" > {TERMINATION_MESSAGE_FILE}
+    echo "$why" >&2
+    exit 1
+  fi
+  echo "waiting: $why" >&2
+done
+"""
 _RAY = f"""\
-head="$1"; shift
+head="$1" patience="$2"; shift 2
 {LEAVING}\
 [ -n "$python" ] || {{ echo "there is no python on the PATH, nor python3" >&2; exit 1; }}
 # Until there is somebody to pass it on to, and this shell may be the first process of its container.
@@ -131,7 +168,7 @@ if [ "$JOB_COMPLETION_INDEX" = 0 ]; then
   $start || {{ ray stop --force; $start; }} || exit 1
   run "$@"
 fi
-until reached; do sleep 1; done
+{_REACHING}\
 run ray start --address="$head:{RAY_PORT}" --block
 """
 
@@ -183,9 +220,12 @@ def torch_command(
     return ["sh", "-c", script + (_TORCHRUN if program.command else last), "torchrun", *arguments]
 
 
-def ray_command(program: Program, *, job: str, service: str) -> list[str]:
-    """Return the container command of every pod of a Ray gang: index 0 is head and driver, the others serve it."""
-    return ["sh", "-c", _RAY, "ray", f"{job}-0.{service}", *program.argv()]
+def ray_command(program: Program, *, job: str, service: str, startup_seconds: int) -> list[str]:
+    """Return the container command of every pod of a Ray gang: index 0 is head and driver, the others serve it.
+
+    `startup_seconds`: as for torchrun.
+    """
+    return ["sh", "-c", _RAY, "ray", f"{job}-0.{service}", str(patience(startup_seconds)), *program.argv()]
 
 
 def processes(asked: int | str | None, resources: Object) -> str:

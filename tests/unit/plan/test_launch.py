@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from modelwright.api.failurepolicy import FailureClass
+from modelwright.api.run import Failure
 from modelwright.plan.launch import _HEARD, Program, ray_command, torch_command
 
-COMMAND = ray_command(Program("unused", ("driver",)), job="j", service="s")
+COMMAND = ray_command(Program("unused", ("driver",)), job="j", service="s", startup_seconds=1800)
 DAY = 86400.0
 
 
@@ -283,6 +285,82 @@ def test_a_pod_that_waits_for_its_head_leaves_when_it_is_asked_to(tmp_path: Path
         soon((tmp_path / "looked").exists)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 143
+
+
+# In a world with a clock of its own, which only sleep moves; what its DNS knows, and when worker 0 answers, is in the
+# environment. The program is a look at a port, or for an address.
+AWAITED = """\
+#!/bin/sh
+read -r now < uptime
+case "$2 $3" in
+  *connect*) at=$ANSWERS ;;
+  *-0.s) at=$PLACED ;;
+  *) at=$DNS ;;
+esac
+[ "${now%.*}" -ge "$at" ]
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run the command of a pod of Ray that waits for its head."""
+    tools = {
+        "python": AWAITED,
+        "sleep": "#!/bin/sh\nread -r now < uptime\necho $((${now%.*} + 30)).99 > uptime\n",
+        "ray": "#!/bin/sh\necho joined at $(cat uptime)\n",
+    }
+    for name, text in tools.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "uptime").write_text("0.99\n")
+
+    def run(
+        *, answers: float = 1e6, placed: int = 0, dns: int = 0, startup: int = 1800
+    ) -> "subprocess.CompletedProcess[str]":
+        argv = ray_command(Program("unused"), job="j", service="s", startup_seconds=startup)
+        argv[2] = argv[2].replace("/proc/uptime", "uptime").replace("/dev/termination-log", "message")
+        env = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "JOB_COMPLETION_INDEX": "1",
+            "MODELWRIGHT_STOP": "stop",
+            "ANSWERS": str(int(answers)),
+            "PLACED": str(placed),
+            "DNS": str(dns),
+        }
+        return subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+
+    return run
+
+
+@pytest.mark.parametrize(("startup", "patience"), [(60, 2100), (1800, 2100), (7200, 7500)])
+def test_a_worker_that_does_not_reach_its_head_says_so_once_a_minute_and_gives_up(
+    worker: Run, tmp_path: Path, startup: int, patience: int
+) -> None:
+    done = worker(startup=startup)
+    assert (done.returncode, done.stdout) == (1, "")
+    why = "worker 0 (j-0.s) does not answer on port 6379; a NetworkPolicy or a firewall may block it"
+    assert done.stderr.splitlines() == [*[f"waiting: {why}"] * (patience // 60 - 1), why]
+    said = Failure.model_validate_json((tmp_path / "message").read_text())
+    assert (said.reason, said.message, said.retryable, said.node) == ("PreflightFailed", why, True, "")
+    assert said.failure_class is FailureClass.INFRASTRUCTURE
+
+
+def test_a_worker_waits_for_a_head_without_a_node_for_longer_and_says_so(worker: Run) -> None:
+    done = worker(placed=6000, answers=6600)
+    assert (done.returncode, done.stdout) == (0, "joined at 6600.99\n")
+    waits = done.stderr.splitlines()
+    assert waits[0] == "waiting: worker 0 (j-0.s) has no address yet"
+    assert waits[-1].startswith("waiting: worker 0 (j-0.s) does not answer")
+    assert len(waits) == 6600 // 60
+
+
+def test_a_worker_of_ray_whose_dns_does_not_work_says_so_and_ends(worker: Run, tmp_path: Path) -> None:
+    done = worker(placed=10**6, dns=10**6)
+    assert done.returncode == 1
+    said = Failure.model_validate_json((tmp_path / "message").read_text())
+    assert said.message == (
+        "there is no address for worker 0 (j-0.s), nor for the Service of the gang: DNS does not work"
+    )
 
 
 def test_ray_runs_where_there_is_only_a_python3_and_says_so_where_there_is_none(tmp_path: Path) -> None:
