@@ -24,6 +24,15 @@ _OUT_OF_MEMORY = re.compile(
     re.MULTILINE,
 )
 """The last line of a traceback of Python's, of torch's and other frameworks' own errors for want of memory."""
+_KILLED_BY_RAY = re.compile(
+    r"(?:killed due to the node running low on memory"
+    r"|Refer to the documentation on how to address the out of memory issue)[^\n]*\s*\Z"
+)
+"""The end of what Ray says of processes that its own watch over a pod's memory has killed, before the kernel would.
+
+Its error comes first, then a table and a page of advice: of that, the kubelet keeps the end alone.
+"""
+_BY_RAY = "Ray killed a process before its pod hit its limit: raise it, or lower the batch size"
 _SIGNALLED = 128
 _LINE = 300
 
@@ -58,10 +67,12 @@ def read(text: str, exit_code: int | None) -> Output:
 def out_of_memory(text: str) -> str:
     """Return the error in a text that says that there was no more memory; empty where there is none.
 
-    Only the error itself, at the beginning of a line: a program that speaks of it may have coped with it.
+    Only the error itself, at the beginning of a line, or what Ray says of it, at the end of all: a program that speaks
+    of it may have coped with it.
     """
-    found = _OUT_OF_MEMORY.search(text)
-    return found[1][:_LINE] if found else ""
+    if (found := _OUT_OF_MEMORY.search(text)) is not None:
+        return found[1][:_LINE]
+    return _BY_RAY if _KILLED_BY_RAY.search(text) else ""
 
 
 def _stood_still(text: str) -> bool:

@@ -78,6 +78,18 @@ def test_a_program_that_spoke_after_its_stacks_did_not_stand_still(text: str) ->
 CUDA = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 15.77 GiB"
 
 
+LOW = "worker(s) were killed due to the node running low on memory"
+BY_RAY = f"""\
+Traceback (most recent call last):
+ray.exceptions.OutOfMemoryError: 1 {LOW}. M
+Ray killed 1 worker(s) based on the killing policy
+Top 10 memory users: PID	MEM(GB)	COMMAND
+{"9235	1.91	ray::W.train" * 40}
+Refer to the documentation on how to address the out of memory issue: https://docs.ray.io/. {"Consider it. " * 100}
+"""
+KILLED_BY_RAY = "Ray killed a process before its pod hit its limit: raise it, or lower the batch size"
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
@@ -98,6 +110,12 @@ CUDA = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capac
             "jaxlib._jax.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate",
         ),
         ("torch.OutOfMemoryError: " + "x" * 500, ("torch.OutOfMemoryError: " + "x" * 500)[:300]),
+        (BY_RAY, "ray.exceptions.OutOfMemoryError: 1 worker(s) were killed due to the node running low on memory. M"),
+        # As much as the kubelet keeps of it, and what Ray Train says of a worker.
+        (BY_RAY[-2048:], KILLED_BY_RAY),
+        (f"The actor died: 1 {LOW} (IP: 10.0.0.1).\n", KILLED_BY_RAY),
+        (f"(raylet) 1 {LOW}\nit is tried again\nValueError: no", ""),
+        (f"{BY_RAY[-2048:]}ValueError: no", ""),
         ("step 7: CUDA out of memory, halving the batch\nValueError: no", ""),
         ("WARNING caught torch.OutOfMemoryError: halving the batch\nValueError: no", ""),
         ("ValueError: no", ""),
