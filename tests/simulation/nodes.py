@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from modelwright.kube import errors
 from modelwright.plan.actions import Object
 from modelwright.plan.attempts import condition_time, finished, is_placeholder
-from modelwright.plan.podstatus import INDEX_ANNOTATION, ended_at, failed, over
+from modelwright.plan.podstatus import INDEX_ANNOTATION, end, ended_at, failed, over
 from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.refusals import completed
 from modelwright.plan.times import seconds_between, stamp
@@ -225,7 +225,8 @@ class Kubelets:
             finish(self.cluster, pod, code=143)
             return
         ended = {"exitCode": 143, "finishedAt": stamp(self.cluster.clock())}
-        pod["status"]["containerStatuses"] = [{"name": "worker", "state": {"terminated": ended}}]
+        for entry in pod["status"]["containerStatuses"]:
+            entry["state"] = {"terminated": end(entry) or ended}
         self.cluster.update(pod)
 
 

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONTAINER_CONFIG_INVALID = "ContainerConfigInvalid"
+    SIDECAR_RUNNING = "SidecarRunning"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
     KUBERAY_NOT_INSTALLED = "KubeRayNotInstalled"
     STORAGE_UNAVAILABLE = "StorageUnavailable"

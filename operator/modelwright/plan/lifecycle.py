@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from modelwright.api.failurepolicy import FailureClass
 from modelwright.api.run import PEER_LOST
-from modelwright.plan import raystatus, unanswered
+from modelwright.plan import injected, raystatus, unanswered
 from modelwright.plan.actions import Action, Delete, Object, Patch
 from modelwright.plan.attempts import (
     Clock,
@@ -171,7 +171,7 @@ def _live(view: View, clock: Clock, rules: Rules, now: datetime, recorded: Loss 
     if condition_time(job, "FailureTarget"):
         loss = loss_of(view)
         return Hold(_restarting(view, loss), (*others, *_hurried(view, loss)), wake, loss)
-    late, due = _late(view, rules, now, recorded, silence)
+    late, due = _late(view, job, rules, now, recorded, silence)
     if late is not None:
         loss = ruled(late, view.rules)
         return Hold(_restarting(view, loss), (*others, *_end(view, job, loss, silence)), wake, loss)
@@ -249,7 +249,8 @@ def _end(view: View, job: Object, loss: Loss, silence: Silence) -> tuple[Action,
     if silence.pods or (loss.reason == Cause.NODE_LOST and not by_kuberay):
         # As with a pod that is stuck; and the others stand still, and have nothing to save.
         return (Delete(job_ref(job)), *forced(silence.pods), *hastened(view, but=silence.pods))
-    return _given_up(job) if by_kuberay else (Delete(job_ref(job), "Foreground"),)
+    unbegun = loss.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED) and not by_kuberay
+    return (Delete(job_ref(job), "Foreground"),) if unbegun else _given_up(job)
 
 
 def _given_up(job: Object) -> tuple[Patch, ...]:
@@ -264,19 +265,19 @@ def _hurried(view: View, loss: Loss) -> tuple[Delete, ...]:
 
 
 def _late(
-    view: View, rules: Rules, now: datetime, recorded: Loss | None, silence: Silence
+    view: View, job: Object, rules: Rules, now: datetime, recorded: Loss | None, silence: Silence
 ) -> tuple[Loss | None, float | None]:
     if recorded is not None and recorded.reason in (Cause.START_TIMEOUT, Cause.NODES_EXCLUDED, Cause.NODE_LOST):
         # What has been told is carried out, though the pod may have started since, or its node answer again.
         return recorded, None
     if silence.pods:
         return unanswered.loss(silence.pods[0]), None
-    gone = _gone(view, now, recorded)
+    gone, kept = _gone(view, now, recorded), injected.look(job, view.attempt_pods, now)
     late, due = timeout(view.attempt_pods, rules.startup_timeout_seconds, now, view.pods)
     stuck, then = cornered(view.attempt_pods, rules.excluded_nodes, now)
-    for wait in (then, gone.wake, silence.wake):
+    for wait in (then, gone.wake, kept.wake, silence.wake):
         due = due if wait is None else sooner(due, wait)
-    return gone.loss or late or stuck, due
+    return gone.loss or kept.loss or late or stuck, due
 
 
 def _gone(view: View, now: datetime, recorded: Loss | None) -> Lost:

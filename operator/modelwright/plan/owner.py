@@ -8,7 +8,7 @@ from typing import Any
 from modelwright.api.common import Status, Storage
 from modelwright.api.trainingjob import MANAGER, TrainingJobStatus, Workers
 from modelwright.api.tuningsweep import SweepWorkers, TuningSweepStatus
-from modelwright.plan import rejections
+from modelwright.plan import injected, rejections
 from modelwright.plan.actions import Action, Apply, Ask, Delete, Object, Plan
 from modelwright.plan.attempts import Clock, View, jobs_of, leftovers, outdated, ref
 from modelwright.plan.conditions import Reason, State, Verdict, conditions, is_suspended
@@ -114,7 +114,8 @@ def standing(
     if absent.question is not None:
         return absent.question
     placed = together(observed, view, workers, settings, now)
-    verdict = absent.verdict or getting_ready(view.attempt_pods, view.number, count, placed)
+    kept = injected.look(view.job, view.attempt_pods, now).verdict if view.job else None
+    verdict = absent.verdict or getting_ready(view.attempt_pods, view.number, count, placed) or kept
     return Standing(verdict, placed, soonest(placed.wake_after if placed else None, absent.wake_after))
 
 

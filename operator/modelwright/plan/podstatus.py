@@ -16,7 +16,7 @@ DISRUPTED = "DisruptionTarget"
 
 def failed(pod: Object) -> bool:
     """Tell whether a pod has ended badly."""
-    badly = _has_run(pod) and any(_end(container).get("exitCode") for container in containers(pod))
+    badly = _has_run(pod) and any(end(container).get("exitCode") for container in containers(pod))
     return bool(status(pod).get("phase") == "Failed" or badly)
 
 
@@ -40,7 +40,7 @@ def may_be_explained(pod: Object) -> bool:
 
 
 def _ends(pod: Object) -> Iterable[Object]:
-    return map(_end, containers(pod))
+    return map(end, containers(pod))
 
 
 def _has_run(pod: Object) -> bool:
@@ -49,7 +49,7 @@ def _has_run(pod: Object) -> bool:
     if spec.get("restartPolicy") != "Never":
         return False
     beside = {entry["name"] for entry in spec.get("initContainers") or () if entry.get("restartPolicy") == "Always"}
-    ended = {entry["name"] for entry in (*containers(pod), *init_containers(pod)) if _end(entry)}
+    ended = {entry["name"] for entry in (*containers(pod), *init_containers(pod)) if end(entry)}
     return {entry["name"] for entry in spec["containers"]} | beside <= ended
 
 
@@ -70,26 +70,27 @@ def terminated(pod: Object) -> Object:
 
     Where it never began, an init container may have failed. Side-cars are not asked: they end because the pod does.
     """
-    ended = [entry for entry in map(_end, containers(pod)) if entry]
+    ended = [entry for entry in map(end, containers(pod)) if entry]
     if (broken := broken_init(pod)) is not None:
-        ended = [_end(broken)]
+        ended = [end(broken)]
     return next((entry for entry in ended if entry.get("exitCode") != 0), ended[0] if ended else {})
 
 
 def ended_at(pod: Object) -> str | None:
     """Return when the last container of a pod ended, side-cars aside; None where none has."""
-    times = [str(time) for container in containers(pod) if (time := _end(container).get("finishedAt"))]
+    times = [str(time) for container in containers(pod) if (time := end(container).get("finishedAt"))]
     return max(times, default=None)
 
 
 def broken_init(pod: Object) -> Object | None:
     """Return the status of the init container that kept the others from beginning; None where none did."""
-    if any(_end(container) for container in containers(pod)):
+    if any(end(container) for container in containers(pod)):
         return None
-    return next((entry for entry in init_containers(pod) if _end(entry).get("exitCode", 0) != 0), None)
+    return next((entry for entry in init_containers(pod) if end(entry).get("exitCode", 0) != 0), None)
 
 
-def _end(container: Object) -> Object:
+def end(container: Object) -> Object:
+    """Return how a container ended; empty where it has not."""
     return (container.get("state") or {}).get("terminated") or {}
 
 

@@ -1,5 +1,6 @@
 """What the loss of a gang costs a TrainingJob, one situation at a time."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,15 +11,88 @@ from modelwright.plan import training
 from modelwright.plan.actions import Delete, Plan
 from modelwright.plan.attempts import attempt_of, finished
 from modelwright.plan.departures import HURRY
-from modelwright.plan.observed import Observed
+from modelwright.plan.observed import ATTEMPT_LABEL, Observed
 from modelwright.plan.podstatus import alive
 from modelwright.plan.queueing import QUEUE_LABEL
 from modelwright.plan.times import parse, seconds_between, stamp
 from tests.simulation.cluster import key_of
 from tests.simulation.nodes import Kueue, finish
-from tests.simulation.one_job import COMMAND, RECIPE, Simulation
+from tests.simulation.one_job import COMMAND, RAY, RECIPE, Simulation
 from tests.simulation.world import SETTINGS
 from tests.unit.plan.training_world import message, report, running
+
+
+def end_beside_a_proxy(sim: Simulation, *workers: dict[str, Any]) -> None:
+    """End the workers of pods into which a webhook has put a proxy, which runs on."""
+    now = stamp(sim.world.now)
+    for pod, ended in zip(sim.world.cluster.of_kind("Pod"), workers, strict=True):
+        state = {"terminated": {"finishedAt": now, **ended}} if ended else {"running": {"startedAt": now}}
+        proxy = {"name": "istio-proxy", "state": {"running": {"startedAt": now}}}
+        spec = {**pod["spec"], "containers": [*pod["spec"]["containers"], {"name": "istio-proxy"}]}
+        status = {**pod["status"], "containerStatuses": [{"name": "worker", "state": state}, proxy]}
+        sim.world.cluster.update({**pod, "spec": spec, "status": status})
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason", "words"),
+    [
+        ({"exitCode": 1, "message": "ValueError: no column"}, "WorkerFailed", "exited with code 1: ValueError: no col"),
+        ({"exitCode": 137, "reason": "OOMKilled"}, "OutOfMemory", "ran out of memory"),
+    ],
+)
+def test_a_gang_whose_worker_failed_is_lost_though_a_webhooks_container_keeps_its_pod(
+    ended: dict[str, Any], reason: str, words: str
+) -> None:
+    sim = running(COMMAND)
+    end_beside_a_proxy(sim, ended, {"exitCode": 1, "message": json.dumps({"reason": "PeerLost", "message": "gone"})})
+    sim.world.run(85)
+    assert sim.ready == ("False", "Training"), "it may be about to notice that it is alone"
+    sim.world.run(10)
+    assert sim.ready == ("False", "Restarting")
+    assert words in message(sim)
+    sim.until_attempt_runs(2)
+    first, _ = sim.status["attempts"]
+    assert (first["reason"], words in first["message"]) == (reason, True)
+    assert sum(entry["count"] for entry in sim.status["failures"]) == 1
+    assert not any(pod["metadata"]["labels"][ATTEMPT_LABEL] == "1" for pod in sim.world.cluster.of_kind("Pod"))
+
+
+def test_a_job_whose_program_ended_well_says_which_container_keeps_it_from_its_success() -> None:
+    sim = running(COMMAND)
+    end_beside_a_proxy(sim, {"exitCode": 0}, {})
+    sim.world.run(3600)
+    assert sim.ready == ("False", "Training"), "the other one is still at it"
+    end_beside_a_proxy(sim, {"exitCode": 0}, {"exitCode": 0})
+    sim.world.run(95)
+    assert sim.ready == ("False", "SidecarRunning")
+    assert message(sim).startswith("container istio-proxy keeps pod a-")
+    for pod in sim.world.cluster.of_kind("Pod"):
+        finish(sim.world.cluster, pod)
+    sim.world.settle()
+    assert sim.ready == ("True", "Succeeded")
+
+
+def test_under_ray_the_program_has_ended_well_though_raylets_die_without_their_head() -> None:
+    sim = running(RAY)
+    end_beside_a_proxy(sim, {"exitCode": 0}, {"exitCode": 1})
+    sim.world.run(3600)
+    assert sim.ready == ("False", "SidecarRunning")
+    assert sim.status["attempt"] == 1
+
+
+def test_the_gangs_own_side_car_is_left_to_the_kubelet() -> None:
+    sim = running(COMMAND)
+    for pod in sim.world.cluster.of_kind("Pod"):
+        ended = {"exitCode": 1, "finishedAt": stamp(sim.world.now)}
+        own = {"name": "proxy", "restartPolicy": "Always"}
+        status = {
+            **pod["status"],
+            "containerStatuses": [{"name": "worker", "state": {"terminated": ended}}],
+            "initContainerStatuses": [{"name": "proxy", "state": {"running": {}}}],
+        }
+        sim.world.cluster.update({**pod, "spec": {**pod["spec"], "initContainers": [own]}, "status": status})
+    sim.world.run(3600)
+    assert sim.ready == ("False", "Training")
 
 
 def test_a_lost_gang_starts_again_after_a_wait_that_doubles() -> None:
