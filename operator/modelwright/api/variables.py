@@ -16,6 +16,8 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """The number of this worker in the gang, from 0; set by Kubernetes."""
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 """How many threads torch starts in a process; torch's own name for it."""
+POD_VARIABLE = "MODELWRIGHT_POD"
+"""Under Ray: the UID of the pod, for /dev/shm may be that of its node, which other pods see."""
 STOP_VARIABLE = "MODELWRIGHT_STOP"
 """Under Ray: a folder of the pod. A process that saves when it is asked to leave puts a file there whose name is its
 number; `asked` is there once the pod was."""

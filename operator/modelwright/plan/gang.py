@@ -17,6 +17,7 @@ from modelwright.api.variables import (
     GPUS_VARIABLE,
     HOSTS_VARIABLE,
     NODE_VARIABLE,
+    POD_VARIABLE,
     THREADS_VARIABLE,
     WORKERS_VARIABLE,
 )
@@ -352,8 +353,11 @@ def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
             **_scaling(spec, limits),
         }
     )
-    node = {"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
-    return [*plain, node, cpus_env(CPUS_VARIABLE)]
+    of_the_pod = {NODE_VARIABLE: "spec.nodeName"}
+    if spec.launcher is Launcher.RAY:
+        of_the_pod[POD_VARIABLE] = "metadata.uid"
+    fields = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in of_the_pod.items()]
+    return [*plain, *fields, cpus_env(CPUS_VARIABLE)]
 
 
 def _address(pod: Object) -> list[Object]:

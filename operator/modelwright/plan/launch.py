@@ -8,7 +8,7 @@ from modelwright.api import dns
 from modelwright.api.failurepolicy import PROCESS_RESTARTS, FailureClass
 from modelwright.api.processes import EVERY_GPU, PATIENCE, RENDEZVOUS_PORT, agent_arguments, gpus, patience
 from modelwright.api.run import PREFLIGHT_FAILED, TERMINATION_MESSAGE_FILE, Failure
-from modelwright.api.variables import ADDRESS_VARIABLE, HOSTS_VARIABLE, STOP_ASKED, STOP_VARIABLE
+from modelwright.api.variables import ADDRESS_VARIABLE, HOSTS_VARIABLE, POD_VARIABLE, STOP_ASKED, STOP_VARIABLE
 from modelwright.plan.actions import Object
 
 RAY_PORT = 6379
@@ -81,11 +81,13 @@ _NAMES = f"--names={dns.PATIENCE}"
 # time to hear of that, is the rest told to go. A head that is gone hears nothing: then the gang is lost, and nobody is
 # waited for long.
 # Then there is nothing left for which Ray would have to keep the node for 30 s, as it does for requests to Ray Serve.
+# The files are in a folder that is the pod's alone: /dev/shm outlives a container that ends, and may be the node's.
 LEAVING = f"""\
 python=$(command -v python || command -v python3)
 export RAY_worker_register_timeout_seconds={PATIENCE}
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="${{RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S:-0}}"
-export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-/dev/shm/modelwright-stop}}"
+marks="/dev/shm/modelwright-${POD_VARIABLE}"
+export {STOP_VARIABLE}="${{{STOP_VARIABLE}:-$marks/stop}}"
 rm -rf "${STOP_VARIABLE}"; mkdir -p "${STOP_VARIABLE}"
 saving() {{
   for file in "${STOP_VARIABLE}"/[0-9]*; do kill -0 "${{file##*/}}" 2>/dev/null && return 0; done
@@ -121,7 +123,10 @@ run() {{
   exit "$code"
 }}
 """
-"""For a shell around Ray, with `head` set: `run` starts a program, ends as it does, and passes SIGTERM on in time."""
+"""For a shell around Ray, with `head` set: `run` starts a program, ends as it does, and passes SIGTERM on in time.
+
+`marks` is the pod's folder.
+"""
 _UNREACHED = Failure(
     reason=PREFLIGHT_FAILED,
     message="%s",

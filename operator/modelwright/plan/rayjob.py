@@ -45,11 +45,11 @@ exec "$@"
 _POD = f"""\
 head="${{FQ_RAY_IP:-$HOSTNAME}}"
 {LEAVING}\
-if [ -e /dev/shm/modelwright-began ]; then
+if [ -e "$marks/began" ]; then
   echo "this container has ended before; it waits for the end of its gang" >&2
   run sleep 2147483647
 fi
-: > /dev/shm/modelwright-began
+mkdir -p "$marks"; : > "$marks/began"
 shown() {{ "$python" -c "import aiohttp_cors" 2>/dev/null; }}
 shown || export PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}{_DASHBOARD}"
 if ! shown; then

@@ -375,6 +375,11 @@ def test_a_recipe_asks_for_the_names_of_its_workers_before_torchrun_gives_up(she
     assert env["MODELWRIGHT_NODE"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
 
 
+def test_a_pod_of_ray_knows_its_uid_for_it_leaves_marks_where_others_may() -> None:
+    assert env_of(make(launcher=Launcher.RAY))["MODELWRIGHT_POD"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
+    assert "MODELWRIGHT_POD" not in env_of(make())
+
+
 def test_the_users_program_runs_in_every_pod_of_torch(shell: Any) -> None:
     (line,) = shell(command_of(make(command=["python", "a b.py"])), 1)
     assert line.endswith("--no-python -- python a b.py")

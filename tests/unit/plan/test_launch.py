@@ -177,7 +177,10 @@ def soon(happens: Callable[[], bool]) -> None:
 
 @contextmanager
 def pod(tmp_path: Path, index: int, heard: str = "0.1 0.1", **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the command of a pod whose driver, or `ray start --block`, waits to be told to go and ends with 7 then."""
+    """Run the command of a pod whose driver, or `ray start --block`, waits to be told to go and ends with 7 then.
+
+    The memory that its processes share is that of its node.
+    """
     (tmp_path / "driver").write_text(STUBBORN)
     (tmp_path / "ray").write_text(STUBBORN if index else "#!/bin/sh\n")
     (tmp_path / "python").write_text("#!/bin/sh\n[ ! -e gone ]\n")  # with which the head is asked whether it is there
@@ -191,6 +194,7 @@ def pod(tmp_path: Path, index: int, heard: str = "0.1 0.1", **variables: str) ->
         **variables,
     }
     argv = [part.replace(_HEARD, heard).replace("nap 0.2\n", "nap 0.05\n") for part in COMMAND]
+    argv[2] = argv[2].replace("/dev/shm", str(tmp_path.parent / "shm"))
     with subprocess.Popen(argv, env=env, cwd=tmp_path, start_new_session=True) as process:
         try:
             soon(lambda: "ready" in (tmp_path / "ran").read_text())
@@ -271,6 +275,21 @@ def test_nothing_of_an_earlier_life_of_the_pod_is_taken_for_a_wish(tmp_path: Pat
     (tmp_path / "stop/asked").touch()
     with pod(tmp_path, 1):
         assert not (tmp_path / "stop/asked").exists()
+
+
+def test_pods_that_share_the_memory_of_their_node_do_not_hear_what_another_one_is_asked(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    mine.mkdir()
+    other.mkdir()
+    saves = str(os.getpid())
+    with pod(mine, 0, MODELWRIGHT_STOP="", MODELWRIGHT_POD="uid-1"):
+        mark = tmp_path / "shm/modelwright-uid-1/stop" / saves
+        mark.touch()
+        with pod(other, 0, MODELWRIGHT_STOP="", MODELWRIGHT_POD="uid-2") as process:
+            (tmp_path / "shm/modelwright-uid-2/stop" / saves).touch()
+            process.send_signal(signal.SIGTERM)
+            soon((tmp_path / "shm/modelwright-uid-2/stop/asked").exists)
+        assert [path.name for path in mark.parent.iterdir()] == [saves]
 
 
 def test_a_pod_that_waits_for_its_head_leaves_when_it_is_asked_to(tmp_path: Path) -> None:

@@ -130,11 +130,12 @@ def test_a_container_starts_ray_as_kuberay_says_and_only_once(tmp_path: Path) ->
     _, worker = templates(made(attempt(image="mine", command=["true"])))
     generated = {"KUBERAY_GEN_RAY_START_CMD": """echo ray start --resources='{"a b": 1}'"""}
     command = pod_command(worker, tmp_path)
-    first, again = (
-        subprocess.run(command, env={**os.environ, **generated}, capture_output=True, text=True, check=True)
-        for _ in range(2)
+    # Shared memory that is the node's is that of the pods of the next attempt, too.
+    first, again, another = (
+        subprocess.run(command, env={**os.environ, **generated, **pod}, capture_output=True, text=True, check=True)
+        for pod in ({"MODELWRIGHT_POD": uid} for uid in ("uid-1", "uid-1", "uid-2"))
     )
-    assert first.stdout == 'ray start --resources={"a b": 1}\n'
+    assert first.stdout == another.stdout == 'ray start --resources={"a b": 1}\n'
     assert again.stdout == "waits\n"
     assert "has ended before" in again.stderr
 
