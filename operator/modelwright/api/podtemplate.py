@@ -7,7 +7,8 @@ here, so that the API server can refuse them by name; all others are taken as th
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from modelwright.api.common import PodSettings
 from modelwright.api.schema import ApiModel, Quantity, rule, rules
@@ -21,6 +22,8 @@ IDENTITY_PATH = "/var/run/secrets/modelwright"
 _Name = Annotated[str, Field(min_length=1, max_length=253)]
 _Word = Annotated[str, Field(max_length=32768)]
 _LabelValue = Annotated[str, Field(max_length=63)]
+_LEVELS = 64
+"""Of maps and lists; those of Kubernetes' own are some ten."""
 _BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
@@ -177,6 +180,11 @@ class PodMetadata(ApiModel):
     """Annotations."""
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    entries = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(entry, levels - 1) for entry in entries)
+
+
 class PodTemplate(ApiModel):
     """A strategic merge patch over the pods that the operator makes; docs/pods.md has the rules."""
 
@@ -184,6 +192,14 @@ class PodTemplate(ApiModel):
     """Labels and annotations of the pods."""
     spec: PodOverride = PodOverride()
     """Everything else that Kubernetes knows of a pod."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_flat(cls, value: Any) -> Any:
+        # Of fields that it does not know the API server takes thousands of levels, and programs fall over them.
+        if _is_deeper(value, _LEVELS):
+            raise PydanticCustomError("too_deep", "nested more than {levels} levels deep", {"levels": _LEVELS})
+        return value
 
     def patch(self) -> dict[str, Any]:
         """Return what the user wrote, and nothing else: no default of this model, but every null."""

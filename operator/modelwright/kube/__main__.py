@@ -6,6 +6,7 @@ import os
 import sys
 
 from modelwright.kube import app, logs, settings
+from modelwright.kube.client import DEEPEST
 from modelwright.kube.planners import PLANNERS
 
 
@@ -17,6 +18,8 @@ def main() -> int:
         sys.stderr.write(f"modelwright: {error}\n")
         return 2
     logs.configure(process.log_format, process.log_level)
+    # kopf reads with Python's own decoder, and one object that it cannot read ends it.
+    sys.setrecursionlimit(DEEPEST)
     # What is imported stays: the collector need not look at it again and again.
     gc.freeze()
     return asyncio.run(app.run(process, PLANNERS))

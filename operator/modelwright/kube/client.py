@@ -6,6 +6,7 @@ object costs three calls.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -29,6 +30,8 @@ PAGE = 500
 WATCH_SECONDS = 120
 """The server ends a watch after so long; without an end of its own a dead connection would never be noticed."""
 WATCH_DEADLINE = 150
+DEEPEST = 12_000
+"""Calls of functions within calls, and with them levels of JSON: the API server takes 10,000 of these."""
 _CALL_SECONDS = 30
 _CONNECTIONS = 64
 _JSON = "application/json"
@@ -140,7 +143,7 @@ class Client:
                 if response.status >= 400:
                     raise errors.from_response(response.status, await response.read())
                 async for line in _lines(response.content):
-                    event = orjson.loads(line)
+                    event = _decode(line)
                     if event["type"] == "ERROR":
                         raise errors.from_response(event["object"].get("code", 500), orjson.dumps(event["object"]))
                     yield event["type"], event["object"]
@@ -216,8 +219,7 @@ class Client:
                 # Asked last of all: the wait for a slot may have been longer than the Lease.
                 self.guard()
             answer = await self._send(verb, method, self._url(path, query), payload, sent)
-        document: Object = orjson.loads(answer)
-        return document
+        return _decode(answer)
 
     async def _send(self, verb: str, method: str, url: URL, payload: bytes | None, headers: Mapping[str, str]) -> bytes:
         code, answer, retry_after = 0, b"", None
@@ -262,6 +264,15 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         for line in lines:
             if line:
                 yield line
+
+
+def _decode(answer: bytes) -> Object:
+    try:
+        document: Object = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        # It reads 1,024 levels. One object with more would hide all others of its list.
+        document = json.loads(answer)
+    return document
 
 
 def _encode(body: Object) -> bytes:

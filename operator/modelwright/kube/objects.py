@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -19,6 +19,10 @@ from modelwright.plan.podgroup import READ_FIELDS
 from modelwright.plan.requests import slim as slim_pod
 
 _OUR_KINDS = frozenset(resource.kind for resource in OURS)
+_LEVELS = 128
+"""Of maps and lists that are kept; orjson writes 254. The specs of our kinds take fewer."""
+_INTEGERS = range(-(2**63), 2**64)
+"""Those that orjson writes."""
 _TOMBSTONES = 10_000
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole of what `kubectl apply` was given, once more; pod templates may be long."""
@@ -94,7 +98,7 @@ class Objects:
         if known is not None and known.owner != owner:
             self._unlink(key, known.owner)
         # What orjson returns keeps its working buffer, three times what is in it; a copy does not.
-        raw = bytes(memoryview(orjson.dumps(trim(document))))
+        raw = bytes(memoryview(_encode(trim(document))))
         record = self._records[key] = Record(version, uid, owner, self._clock(), raw)
         if owner is not None:
             self._children.setdefault(owner, {})[key] = None
@@ -206,6 +210,23 @@ class Objects:
     def _announce(self, key: Key, owner: str | None, by: Key | None) -> None:
         for listener in self._listeners:
             listener(key, owner, by)
+
+
+def _encode(document: Object) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        # Where a schema takes any field, the API server takes any depth, and numbers that are not from here to there.
+        return orjson.dumps(_within_bounds(document, _LEVELS))
+
+
+def _within_bounds(value: Any, levels: int) -> Any:
+    """Return what orjson can write of a value: nothing of what lies deeper than so many levels."""
+    if isinstance(value, dict):
+        return {name: _within_bounds(entry, levels - 1) for name, entry in value.items()} if levels else None
+    if isinstance(value, list):
+        return [_within_bounds(entry, levels - 1) for entry in value] if levels else None
+    return float(value) if isinstance(value, int) and value not in _INTEGERS else value
 
 
 def trim(document: Object) -> Object:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.kube.conftest import StartOperator, await_true, manifest, ready_reason
 from tests.integration.plane import Plane
+from tests.unit.kube.fake_api import as_deep_as_the_operator
 
 JOB = "trainingjob-command"
 pytestmark = pytest.mark.timeout(180)
@@ -181,3 +182,31 @@ def _owners(plane: Plane, namespace: str) -> set[str]:
 def _versions(plane: Plane, namespace: str) -> dict[str, str]:
     found = [*plane.list(namespace, "trainingjobs"), *plane.list(namespace, "jobs"), *plane.list(namespace, "services")]
     return {entry["metadata"]["uid"]: entry["metadata"]["resourceVersion"] for entry in found}
+
+
+def test_objects_of_any_depth_are_told_so_and_keep_nobody_from_the_others(
+    plane: Plane, namespace: str, start_operator: StartOperator
+) -> None:
+    operator = start_operator()
+    with as_deep_as_the_operator():
+        plane.kubectl.apply([_deep(namespace, levels) for levels in (260, 1100, 5000)])
+        plane.kubectl.apply([suspended(namespace, "before")])
+        await_true(lambda: _reasons(plane, namespace) == ["Suspended", *["InvalidSpec"] * 3])
+        assert operator.stop() == 0
+
+        start_operator("operator-1")
+        plane.kubectl.apply([suspended(namespace, "behind")])
+        await_true(lambda: _reasons(plane, namespace) == [*["Suspended"] * 2, *["InvalidSpec"] * 3])
+
+
+def _deep(namespace: str, levels: int) -> dict[str, Any]:
+    affinity: dict[str, Any] = {"a": 10**20}
+    for _ in range(levels):
+        affinity = {"a": affinity}
+    document = suspended(namespace, f"deep-{levels}")
+    document["spec"]["workers"]["podTemplate"] = {"spec": {"affinity": affinity}}
+    return document
+
+
+def _reasons(plane: Plane, namespace: str) -> list[str]:
+    return [ready_reason(entry) for entry in plane.list(namespace, "trainingjobs")]

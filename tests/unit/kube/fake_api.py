@@ -2,10 +2,13 @@
 
 import copy
 import itertools
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from modelwright.kube import errors
+from modelwright.kube.client import DEEPEST
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key
 from modelwright.kube.resources import ALL, OURS, Resource, find, resource_of
@@ -20,6 +23,17 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@contextmanager
+def as_deep_as_the_operator() -> Iterator[None]:
+    """Let JSON be as deep as the operator's process does."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(DEEPEST)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 _RESOURCES = {resource.kind: resource for resource in ALL}

@@ -16,7 +16,7 @@ from modelwright.kube.lease import LostError
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.resources import JOB, OURS, SECRET, find
 from modelwright.plan.actions import Ref
-from tests.unit.kube.fake_api import child, count, training_job
+from tests.unit.kube.fake_api import as_deep_as_the_operator, child, count, training_job
 
 REF = Ref("batch/v1", "Job", "ns", "j", "uid-j")
 
@@ -120,6 +120,16 @@ async def test_a_watch_ends_by_itself_and_its_lines_may_come_in_pieces(server: S
     assert [event async for event in client.watch(JOB, None, "", "7")] == [("ADDED", {"a": 1}), ("BOOKMARK", {})]
     assert "timeoutSeconds=120" in server.asked[0][1]
     assert "resourceVersion=7" in server.asked[0][1]
+
+
+@pytest.mark.parametrize("levels", [1100, 9990])
+async def test_one_object_of_many_levels_hides_no_other(server: Server, client: Client, levels: int) -> None:
+    deep = '{"a":' * levels + "1" + "}" * levels
+    server.answers = [web.Response(text=f'{{"metadata":{{"resourceVersion":"5"}},"items":[{deep},{{"b":1}}]}}')]
+    server.lines = [f'{{"type":"ADDED","object":{deep}}}\n{{"type":"ADDED","object":{{"b":1}}}}\n'.encode()]
+    with as_deep_as_the_operator():
+        assert [items[1] async for items, _ in client.list(JOB, None)] == [{"b": 1}]
+        assert [found async for _, found in client.watch(JOB, None, "", "7")][1] == {"b": 1}
 
 
 async def test_a_watch_that_is_too_old_says_so(server: Server, client: Client) -> None:

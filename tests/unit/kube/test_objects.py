@@ -125,6 +125,25 @@ def test_a_copy_cannot_change_what_is_stored() -> None:
     assert objects.get(KEY)["spec"]["epochs"] == 1
 
 
+@pytest.mark.parametrize("levels", [260, 1100, 5000])
+def test_what_is_too_deep_to_be_written_is_kept_without_its_depths(levels: int) -> None:
+    affinity: dict[str, Any] = {}
+    for _ in range(levels):
+        affinity = {"a": [affinity]}
+    objects = Objects()
+    assert objects.put(shown(training_job(affinity=affinity, epochs=1), "u", 1))
+    kept = objects.get(KEY)["spec"]
+    assert kept["epochs"] == 1
+    assert str(kept["affinity"]).count("a") == 63
+
+
+@pytest.mark.parametrize("number", [10**20, -(10**20)])
+def test_a_number_that_is_too_long_to_be_written_is_kept_as_a_float(number: int) -> None:
+    objects = Objects()
+    objects.put(shown(training_job(found=number, least=-(2**63), most=2**64 - 1), "u", 1))
+    assert objects.get(KEY)["spec"] == {"found": float(number), "least": -(2**63), "most": 2**64 - 1}
+
+
 def test_what_kubectl_was_given_is_not_kept_twice() -> None:
     document = training_job()
     document["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "x"}

@@ -57,6 +57,16 @@ def test_a_pod_template_that_makes_no_sense_is_an_invalid_spec() -> None:
     assert not sim.world.cluster.of_kind("Job")
 
 
+def test_a_pod_template_that_is_deeper_than_any_pod_is_an_invalid_spec() -> None:
+    affinity: dict[str, Any] = {}
+    for _ in range(40):
+        affinity = {"a": [affinity]}
+    sim = Simulation({**RECIPE, "workers": {"podTemplate": {"spec": {"affinity": affinity}}}})
+    sim.world.settle()
+    assert sim.ready == ("False", "InvalidSpec")
+    assert message(sim) == "spec.workers.podTemplate: nested more than 64 levels deep"
+
+
 def test_an_invalid_spec_is_stalled_and_starts_nothing() -> None:
     sim = Simulation({**RECIPE, "workers": {"replicas": 0}})
     sim.world.settle()
