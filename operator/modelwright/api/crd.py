@@ -138,7 +138,7 @@ class _Dialect:
         if "description" in node:
             schema["description"] = " ".join(inspect.cleandoc(node["description"]).split())
         if node.get("x-kubernetes-int-or-string"):
-            extras = ("x-kubernetes-int-or-string", "anyOf", "pattern", "minimum", "maximum")
+            extras = ("x-kubernetes-int-or-string", "anyOf", "maxLength", "pattern", "minimum", "maximum")
             return schema | {key: node[key] for key in extras if key in node}
         schema |= {key: node[key] for key in _KEPT if key in node}
         _respell_bounds(schema)

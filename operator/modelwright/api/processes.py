@@ -5,6 +5,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, WithJsonSchema
 
+from modelwright.api.schema import LONGEST_QUANTITY
+
 EVERY_GPU = "gpu"
 """torchrun's own word for one process for each GPU that it sees."""
 RENDEZVOUS_PORT = 29400
@@ -73,4 +75,4 @@ def accelerators(limits: Mapping[str, str | int]) -> int:
 def _number(quantity: str | int) -> int:
     """Return a quantity of devices, which have no halves; 0 for what only the API server can refuse."""
     text = str(quantity)
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_QUANTITY else 0

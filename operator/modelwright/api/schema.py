@@ -44,12 +44,24 @@ def rules(*entries: dict[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(entries)}
 
 
+LONGEST_QUANTITY = 64
+"""Characters. Amounts of Kubernetes have some twenty digits, and Python does not read a number of thousands."""
+
+
+def _short(quantity: str | int) -> str | int:
+    if isinstance(quantity, str) and len(quantity) > LONGEST_QUANTITY:
+        raise ValueError(f"a quantity has at most {LONGEST_QUANTITY} characters")
+    return quantity
+
+
 Quantity = Annotated[
     str | int,
+    AfterValidator(_short),
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": LONGEST_QUANTITY,
             "pattern": r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
         }
     ),

@@ -4,6 +4,7 @@ Nothing is kept in this process, so a restart or another leader goes on where th
 job, because a sum over the jobs of a namespace falls when one is deleted, and a counter must not.
 """
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -21,6 +22,8 @@ LINGER = timedelta(hours=1)
 _BUCKETS = tuple(BucketSeconds.model_fields)
 _JOB = ("namespace", "name")
 
+log = logging.getLogger(__name__)
+
 
 class GoodputMetrics:
     """Reads the statuses of all TrainingJobs that run, or have ended lately."""
@@ -29,7 +32,7 @@ class GoodputMetrics:
         self._objects = objects
         self._now = now
         self._past: set[tuple[str, int]] = set()
-        """UID and resource version of jobs that ended long ago: mostly all of them, and to read one takes a while."""
+        """UID and resource version of jobs that are not shown: they ended long ago, and to read one takes a while."""
 
     def metrics(self) -> list[Metric]:
         """Return the counters of each job and its share."""
@@ -59,7 +62,12 @@ class GoodputMetrics:
             if job is None or (is_stamp(ended) and parse(ended) < since):
                 self._past.add(life)
                 continue
-            _add(job, status.get("goodput") or {}, seconds, accelerator_seconds, ratio)
+            try:
+                _add(job, status.get("goodput") or {}, seconds, accelerator_seconds, ratio)
+            except Exception:
+                # The others are to be seen all the same, and whatever else this process has to tell.
+                log.exception("TrainingJob %s/%s cannot be measured", key.namespace, key.name)
+                self._past.add(life)
         return [seconds, accelerator_seconds, ratio]
 
 
@@ -71,11 +79,13 @@ def _add(
     ratio: GaugeMetricFamily,
 ) -> None:
     place = (job["metadata"]["namespace"], job["metadata"]["name"])
-    spent = goodput.get("seconds") or {}
-    for bucket in _BUCKETS:
-        # Zeros too: what a series first shows, increase() does not count.
-        seconds.add_metric((*place, bucket), float(spent.get(bucket, 0)))
-    for bucket, held in accelerator_seconds_of(job["spec"].get("workers") or {}, goodput).items():
-        accelerator_seconds.add_metric((*place, bucket), float(held))
+    told = goodput.get("seconds") or {}
+    # Zeros too: what a series first shows, increase() does not count.
+    spent = {bucket: float(told.get(bucket, 0)) for bucket in _BUCKETS}
+    held = accelerator_seconds_of(job["spec"].get("workers") or {}, goodput)
+    for bucket, value in spent.items():
+        seconds.add_metric((*place, bucket), value)
+    for bucket, count in held.items():
+        accelerator_seconds.add_metric((*place, bucket), float(count))
     if (share := goodput.get("share")) is not None:
         ratio.add_metric(place, float(share))

@@ -3,6 +3,8 @@
 import re
 from decimal import Decimal
 
+from modelwright.api.schema import LONGEST_QUANTITY
+
 _FORM = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i))?$")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _MOST_EXPONENT = 30
@@ -15,9 +17,10 @@ def amount(quantity: str | int) -> Decimal:
 
     Raises `ValueError` for what is no quantity. The form is that of k8s.io/apimachinery/pkg/api/resource.
     """
-    found = _FORM.match(str(quantity))
+    text = str(quantity)
+    found = _FORM.match(text) if len(text) <= LONGEST_QUANTITY else None
     if found is None:
-        raise ValueError(f"{quantity!r} is no quantity: 500m, 4, 16Gi are some")
+        raise ValueError(f"{text[:LONGEST_QUANTITY]!r} is no quantity: 500m, 4, 16Gi are some")
     number, exponent, suffix = found.groups()
     if exponent:
         return Decimal(number).scaleb(max(-_MOST_EXPONENT, min(int(exponent[1:]), _MOST_EXPONENT)))

@@ -147,6 +147,7 @@ def test_a_structural_schema_has_no_references_no_null_and_openapi_bounds() -> N
             "amount": {
                 "x-kubernetes-int-or-string": True,
                 "anyOf": [{"type": "integer"}, {"type": "string"}],
+                "maxLength": 64,
                 "pattern": r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
             },
             "labels": {

@@ -1,6 +1,7 @@
 """The models read what users write, and write what they can read again."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,13 @@ def test_the_search_spaces_of_the_examples_fit_their_recipes() -> None:
 
 def test_a_field_of_a_newer_version_is_not_stumbled_over() -> None:
     assert TrainingJobSpec.model_validate({"fieldOfTomorrow": 1}) == TrainingJobSpec()
+
+
+def test_a_quantity_of_any_length_is_refused() -> None:
+    for length, valid in ((64, True), (65, False)):
+        limits = {"workers": {"resources": {"limits": {"nvidia.com/gpu": "9" * length}}}}
+        with nullcontext() if valid else pytest.raises(ValidationError, match="at most 64 characters"):
+            TrainingJobSpec.model_validate(limits)
 
 
 def test_a_value_cannot_be_changed() -> None:

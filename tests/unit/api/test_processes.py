@@ -22,6 +22,7 @@ from modelwright.api.trainingjob import Workers
         ({"nvidia.com/mig-1g.10gb": "0"}, 0),
         ({"nvidia.com/gpu.shared": "4"}, 1),
         ({"nvidia.com/gpu": "1k"}, 0),
+        ({"nvidia.com/gpu": "9" * 5000}, 0),
     ],
 )
 def test_devices_are_recognised_by_their_names(limits: dict[str, str | int], count: int) -> None:

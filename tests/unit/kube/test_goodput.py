@@ -86,6 +86,25 @@ def test_a_job_that_ended_long_ago_takes_no_room() -> None:
     assert {key[2] for key in scraped(late, old)} == {"late"}
 
 
+def test_a_quantity_of_any_length_breaks_no_scrape() -> None:
+    many = job("many", {"goodput": GOODPUT}, {"nvidia.com/gpu": "9" * 5000})
+    override = job("override", {"goodput": GOODPUT})
+    worker = {"name": "worker", "resources": {"limits": {"nvidia.com/gpu": "9" * 5000}}}
+    override["spec"]["workers"]["podTemplate"] = {"spec": {"containers": [worker]}}
+    assert {key[2] for key in scraped(many, override, job("fine"))} == {"many", "override", "fine"}
+
+
+def test_a_job_that_cannot_be_read_hides_no_other_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    objects = Objects()
+    for document in (job("strange", {"goodput": {"seconds": {"lost": "much"}}}), job("fine")):
+        objects.put(document)
+    goodput = GoodputMetrics(objects, lambda: NOW)
+    for _ in range(3):
+        shown = {sample.labels["name"] for family in goodput.metrics() for sample in family.samples}
+        assert shown == {"fine"}
+    assert len([entry for entry in caplog.records if "team/strange" in entry.getMessage()]) == 1
+
+
 def test_a_status_of_somebody_elses_making_breaks_no_scrape() -> None:
     odd = job("odd", {"completionTime": "soon", "goodput": None})
     assert ("modelwright_trainingjob_seconds_total", "team", "odd", "training") in scraped(odd)
