@@ -147,7 +147,7 @@ class App:
     async def _discover(self) -> None:
         """Find out what this cluster can do."""
         process = self.process
-        found = await discovery.pod_groups(self.client, process.scopes[0]) if process.gang_scheduling else None
+        found = await discovery.pod_groups(self.client, process.scopes) if process.gang_scheduling else None
         log.info("gangs are placed %s", "pod by pod" if found is None else f"by PodGroups of {found.api_version}")
         if found is not None:
             self.reconciler.settings = replace(process.plans, pod_groups=found.api_version)
@@ -197,12 +197,13 @@ class App:
         for resource in OURS:
             while True:
                 try:
-                    async for _ in self.client.list(resource, self.process.scopes[0], metadata_only=True):
-                        break
+                    await discovery.look(self.client, resource, self.process.scopes)
                     break
+                except errors.NotFound as error:
+                    log.warning("there is no kind %s; are the CRDs installed? %s", resource.kind, error.message)
                 except errors.ApiError as error:
-                    log.warning("%s cannot be listed; are the CRDs installed? %s", resource.plural, error.message)
-                    await asyncio.sleep(_CRD_SECONDS)
+                    log.warning("%s cannot be listed, trying again: %s", resource.plural, error.message)
+                await asyncio.sleep(_CRD_SECONDS)
 
     async def _start_kopf(self) -> None:
         ready = asyncio.Event()

@@ -57,6 +57,8 @@ class FakeApi:
         self.fail: Callable[[str, str, str], Exception | None] = lambda verb, kind, name: None
         self.served: dict[str, frozenset[str]] = {}
         """The kinds that not every cluster has, by group and version."""
+        self.shut: frozenset[str] = frozenset()
+        """Namespaces in which nothing may be listed."""
         self.review: dict[str, Any] = {}
         self.reviews = 0
         self.guard: Callable[[], None] = lambda: None
@@ -96,6 +98,8 @@ class FakeApi:
         metadata_only: bool = False,
     ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         self._note("list", resource.kind, fields)
+        if namespace in self.shut:
+            raise errors.Rejected(f"no role in {namespace}", 403)
         items = [copy.deepcopy(entry) for key, entry in self.objects.items() if key.kind == resource.kind]
         yield (
             [entry for entry in items if namespace in (None, entry["metadata"]["namespace"])],

@@ -9,6 +9,8 @@ from kubernetes.aio.client import Configuration
 
 from modelwright.api.common import Storage
 from modelwright.api.run import ResolvedStorage
+from modelwright.kube import app as app_module
+from modelwright.kube import errors
 from modelwright.kube.app import App
 from modelwright.kube.lease import Timing
 from modelwright.kube.objects import Key
@@ -84,6 +86,23 @@ async def test_pod_groups_are_watched_and_made_where_they_are_wanted_and_served(
     assert watched == ([(group, "a"), (group, "b")] if wanted and served else [])
     assert made.reconciler.settings.pod_groups == (group.api_version if wanted and served else None)
     assert all(entry in made.health._reflectors for entry in made.reflectors)
+
+
+@pytest.mark.parametrize("wait", [None, errors.Rejected("no role", 403), errors.NotFound("no CRD", 404)])
+@pytest.mark.parametrize("order", [("gone", "a"), ("a", "gone")])
+async def test_our_kinds_are_waited_for_until_one_namespace_shows_them(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...], wait: errors.ApiError | None
+) -> None:
+    api, failures = FakeApi(), [wait] * 2
+    api.shut = frozenset({"gone"})
+    api.fail = lambda verb, kind, name: failures.pop() if failures else None
+    monkeypatch.setattr(app_module, "_CRD_SECONDS", 0.0)
+    made = App(Process(Settings("r", "s"), namespaces=order), {}, Configuration(host="http://127.0.0.1:9"))
+    await made.client.close()
+    made.stores.close()
+    monkeypatch.setattr(made, "client", api)
+    await asyncio.wait_for(made._wait_for_crds(), 5)
+    assert failures == []
 
 
 def place(app: App, part: str) -> tuple[Any, str]:
