@@ -189,9 +189,8 @@ class App:
         """Return once the store holds the whole cluster: a plan on half a view would make what is there already."""
         await self._wait_for_crds()
         await self._start_kopf()
-        for reflector in self.reflectors:
-            await reflector.synced.wait()
-        await self.rollcall.complete()
+        # Side by side: each of them waits a while for what may not be seen.
+        await asyncio.gather(self.rollcall.complete(), *(reflector.synced.wait() for reflector in self.reflectors))
 
     async def _wait_for_crds(self) -> None:
         for resource in OURS:

@@ -23,7 +23,8 @@ DEAF_AFTER = 2.5 * WATCH_DEADLINE
 _LONGEST_PAUSE = 30.0
 ABSENT_SECONDS = 20.0
 """Until another look whether there is a kind by now that another operator brings."""
-_NEVER = 2**63
+SHUT_OUT_SECONDS = 30.0
+"""What is refused for so long may not be seen; before, it may be roles that change, or an API server that starts."""
 _SHORTEST_WATCH = 1.0
 """Seconds that a watch lasts even where nothing happens; one that ends earlier was not served."""
 
@@ -59,6 +60,8 @@ class Reflector:
         self._clock = clock
         self._version: str | None = None
         self._failures = 0
+        self._refused_at: float | None = None
+        """When it was first refused what it still is."""
 
     async def run(self) -> None:
         """List, then watch, then watch on; list again only when the server has forgotten where we were."""
@@ -77,24 +80,30 @@ class Reflector:
             except errors.ApiError as error:
                 if isinstance(error, errors.Rejected | errors.NotFound):
                     self._version = None
-                if self._optional and isinstance(error, errors.Rejected | errors.NotFound):
-                    await self._without(error)
-                elif self._one_of_many and isinstance(error, errors.Rejected):
+                if self._optional and isinstance(error, errors.NotFound):
+                    await self._without()
+                elif self._is_shut_out(error):
                     await self._shut_out(error)
                 else:
                     await self._pause(error.message)
 
-    async def _without(self, error: errors.ApiError) -> None:
-        """Wait for a kind that there is not, or that may not be seen, and that nobody has to miss."""
-        if isinstance(error, errors.Rejected):
-            log.warning("%s cannot be watched: %s", self.resource.plural, error.message)
-        for key, uid in self._objects.absent(self.resource.kind, self.namespace, (), _NEVER):
-            self._objects.remove(key, uid)
+    async def _without(self) -> None:
+        """Wait for a kind that there is not, and that nobody has to miss."""
+        self._objects.lose_sight(self.resource.kind, self.namespace)
         await self._stand_by()
+
+    def _is_shut_out(self, error: errors.ApiError) -> bool:
+        """Tell whether this may not be seen, and nobody is to wait for it."""
+        if not isinstance(error, errors.Rejected) or not (self._optional or self._one_of_many):
+            return False
+        if self._refused_at is None:
+            self._refused_at = self._clock()
+        return self._clock() - self._refused_at >= SHUT_OUT_SECONDS
 
     async def _shut_out(self, error: errors.ApiError) -> None:
         """Wait for a namespace that may not be seen: it may be gone, and its Role with it. The others go on."""
-        log.warning("%s in %s cannot be watched: %s", self.resource.plural, self.namespace, error.message)
+        where = "" if self.namespace is None else f" in {self.namespace}"
+        log.warning("%s%s cannot be watched: %s", self.resource.plural, where, error.message)
         await self._stand_by()
 
     async def _stand_by(self) -> None:
@@ -117,7 +126,7 @@ class Reflector:
             self._objects.remove(key, uid, int(version))
         if gone:
             log.info("a list of %s no longer has %d objects", self.resource.plural, len(gone))
-        self.last_contact = self._clock()
+        self.last_contact, self._refused_at = self._clock(), None
         return version
 
     async def _watch(self, version: str) -> None:

@@ -24,6 +24,7 @@ _LEVELS = 128
 _INTEGERS = range(-(2**63), 2**64)
 """Those that orjson writes."""
 _TOMBSTONES = 10_000
+_NEVER = 2**63
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole of what `kubectl apply` was given, once more; pod templates may be long."""
 _POD_BULK = frozenset({"hostIP", "hostIPs", "podIP", "podIPs", "qosClass", "resize", "resourceClaimStatuses"})
@@ -136,6 +137,11 @@ class Objects:
             and (key, record.uid) not in present
             and record.version <= version
         ]
+
+    def lose_sight(self, kind: str, namespace: str | None) -> None:
+        """Forget all of a kind that may not be seen any more; it comes back when it is seen again."""
+        for key, uid in self.absent(kind, namespace, (), _NEVER):
+            self.remove(key, uid)
 
     def get(self, key: Key) -> Object | None:
         """Return a copy of an object."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelwright.kube import errors
+from modelwright.kube.cache import SHUT_OUT_SECONDS
 from modelwright.kube.client import Client
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key, Objects
@@ -58,6 +59,8 @@ class RollCall:
         self._clock = clock
         self.last_call = clock()
         """When the last roll call was complete."""
+        self._refused_at: dict[tuple[str, str | None], float] = {}
+        """When it was first refused to list a kind in a namespace, where it still is."""
         self._repairs_in_a_row = 0
         self._wanted = asyncio.Event()
 
@@ -73,9 +76,10 @@ class RollCall:
                 await self._call()
             except errors.ApiError as error:
                 log.warning("our objects cannot be listed, trying again: %s", error.message)
-                await asyncio.sleep(_RETRY_SECONDS)
             else:
-                return
+                if not self._in_doubt():
+                    return
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def soon(self) -> None:
         """Call the roll in a few seconds: some watch has listed again, so all of them may have missed something."""
@@ -99,10 +103,12 @@ class RollCall:
             for namespace in self._namespaces:
                 try:
                     await self._compare(resource, namespace, found)
+                    self._refused_at.pop((resource.kind, namespace), None)
                 except errors.Rejected as error:
                     if len(self._namespaces) == 1:
                         raise
                     # It may be gone, and its Role with it; the others go on.
+                    self._refused_at.setdefault((resource.kind, namespace), self._clock())
                     log.warning("%s in %s cannot be listed: %s", resource.plural, namespace, error.message)
         await self._wait(found)
         late, gone = self._left(found)
@@ -115,6 +121,11 @@ class RollCall:
             self._metrics.watch_repairs.labels(key.kind).inc()
         self.last_call = self._clock()
         return missed
+
+    def _in_doubt(self) -> bool:
+        """Tell whether something that may not be seen may be so for a moment only."""
+        now = self._clock()
+        return any(now - since < SHUT_OUT_SECONDS for since in self._refused_at.values())
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):

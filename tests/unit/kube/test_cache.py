@@ -1,12 +1,12 @@
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from modelwright.kube import cache, errors
-from modelwright.kube.cache import Reflector
+from modelwright.kube.cache import ABSENT_SECONDS, Reflector
 from modelwright.kube.objects import Key, Objects
 from modelwright.kube.resources import JOB, RAY_JOB
 from tests.unit.kube.fake_api import Clock, child
@@ -159,44 +159,72 @@ async def test_an_api_server_that_is_away_is_tried_again_until_it_answers() -> N
     assert names(objects) == ["a"]
 
 
-@pytest.mark.parametrize("absent", [errors.NotFound("no such kind", 404), errors.Rejected("forbidden", 403)])
-async def test_a_kind_that_another_operator_brings_is_waited_for_and_nobody_has_to_wait_with_it(
-    monkeypatch: pytest.MonkeyPatch, absent: errors.ApiError
-) -> None:
-    monkeypatch.setattr(cache, "ABSENT_SECONDS", 0.0)
-    objects, clock = Objects(), Clock()
-    made = job("a", 1)
-    script = Script([absent, ([[made]], "5"), absent, ([[]], "9")], [[errors.Expired("the kind is gone", 410)]])
-    seen: list[tuple[bool, list[str]]] = []
-    again = Mock()
-    reflector = Reflector(script, RAY_JOB, None, objects, again, clock, optional=True)
+def fast(monkeypatch: pytest.MonkeyPatch, clock: Clock, seen: Callable[[], None] = lambda: None) -> None:
+    """Let all pauses pass at once, after a look at what is so during each."""
     pause = asyncio.sleep
 
     async def sleep(seconds: float) -> None:
-        seen.append((reflector.synced.is_set(), [key.name for key in objects.keys("RayJob")]))
+        seen()
+        clock.now += seconds
         await pause(0)
 
+    monkeypatch.setattr(cache, "_LONGEST_PAUSE", 30.0)
     monkeypatch.setattr(cache.asyncio, "sleep", sleep)
+
+
+async def until_done(script: Script, reflector: Reflector) -> None:
     task = asyncio.create_task(reflector.run())
     async with asyncio.timeout(5):
         await script.done.wait()
     task.cancel()
+
+
+NO_ROLE = errors.Rejected("no role", 403)
+
+
+async def test_a_kind_that_another_operator_brings_is_waited_for_and_nobody_has_to_wait_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    objects, clock, absent = Objects(), Clock(), errors.NotFound("no such kind", 404)
+    made = job("a", 1)
+    script = Script([absent, ([[made]], "5"), absent, ([[]], "9")], [[errors.Expired("the kind is gone", 410)]])
+    seen: list[tuple[bool, list[str]]] = []
+    reflector = Reflector(script, RAY_JOB, None, objects, Mock(), clock, optional=True)
+    fast(
+        monkeypatch,
+        clock,
+        lambda: seen.append((reflector.synced.is_set(), [key.name for key in objects.keys("RayJob")])),
+    )
+    await until_done(script, reflector)
     # Before it was there, when its watch broke, and when the kind had been taken away again.
     assert seen == [(True, []), (True, ["a"]), (True, [])]
 
 
-async def test_a_namespace_that_may_not_be_seen_does_not_keep_the_others_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(cache, "ABSENT_SECONDS", 0.0)
+@pytest.mark.parametrize("how", [{"optional": True}, {"one_of_many": True}])
+async def test_nobody_waits_for_what_may_not_be_seen(monkeypatch: pytest.MonkeyPatch, how: dict[str, bool]) -> None:
     clock, objects = Clock(), Objects()
-    script = Script([([[job("a", 1)]], "5"), errors.Rejected("no role", 403)], [[errors.Rejected("no role", 403)]])
-    reflector = Reflector(script, JOB, "ns", objects, Mock(), clock, one_of_many=True)
-    clock.now += 10_000
-    task = asyncio.create_task(reflector.run())
-    async with asyncio.timeout(5):
-        await script.done.wait()
-    task.cancel()
+    script = Script([([[job("a", 1)]], "5"), *[NO_ROLE] * 8], [[NO_ROLE]])
+    reflector = Reflector(script, JOB, "ns", objects, Mock(), clock, **how)
+    fast(monkeypatch, clock)
+    await until_done(script, reflector)
     assert reflector.synced.is_set()
-    assert reflector.last_contact == clock()
+    assert clock.now - reflector.last_contact == ABSENT_SECONDS, "it is as well as can be"
     assert objects.get(Key("Job", "ns", "a")) is not None, "what was seen is not gone for that"
+
+
+@pytest.mark.parametrize("how", [{}, {"optional": True}, {"one_of_many": True}])
+async def test_nothing_is_decided_without_what_may_not_be_seen_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, how: dict[str, bool]
+) -> None:
+    """Somebody whose gangs are not seen has no room in a quota."""
+    clock, objects = Clock(), Objects()
+    script = Script([NO_ROLE, NO_ROLE, ([[job("a", 1)]], "5")], [])
+    reflector = Reflector(script, JOB, "ns", objects, Mock(), clock, **how)
+    early: list[bool] = []
+    fast(monkeypatch, clock, lambda: early.append(reflector.synced.is_set()))
+    before = clock.now
+    await until_done(script, reflector)
+    assert early == [False, False]
+    assert clock.now - before < ABSENT_SECONDS
+    assert reflector.synced.is_set()
+    assert names(objects) == ["a"]

@@ -1,12 +1,11 @@
 import asyncio
-from typing import Any
 
 import pytest
 
 from modelwright.kube import errors, rollcall
+from modelwright.kube.cache import SHUT_OUT_SECONDS
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key, Objects
-from modelwright.kube.resources import Resource
 from modelwright.kube.rollcall import PERIOD_SECONDS, RollCall
 from tests.unit.kube.fake_api import Clock, FakeApi, count, training_job
 
@@ -147,14 +146,22 @@ async def test_a_namespace_that_may_not_be_seen_does_not_keep_the_others_waiting
     def roll(*namespaces: str) -> RollCall:
         return RollCall(world.api, world.objects, world.metrics, namespaces, world.clock)
 
-    allowed = world.api.list
-
-    def list_(resource: Resource, namespace: str, *_: Any, **options: Any) -> Any:
-        if namespace == "gone":
-            raise errors.Rejected("no role", 403)
-        return allowed(resource, namespace, **options)
-
-    monkeypatch.setattr(world.api, "list", list_)
+    world.api.shut = frozenset({"gone"})
     await roll("ns", "gone").complete()
+    assert world.sleeps * rollcall._RETRY_SECONDS == SHUT_OUT_SECONDS
     with pytest.raises(errors.Rejected):
         await roll("gone")._call()
+
+
+async def test_a_first_view_waits_for_a_namespace_that_is_shut_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    shown = world.api.add(training_job())
+    world.api.shut = frozenset({"ns"})
+
+    def open_it() -> None:
+        world.api.shut = frozenset()
+        world.objects.put(shown)
+
+    world.later = [open_it]
+    await RollCall(world.api, world.objects, world.metrics, ("a", "ns"), world.clock).complete()
+    assert world.objects.get(KEY) is not None
