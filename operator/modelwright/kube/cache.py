@@ -25,6 +25,8 @@ ABSENT_SECONDS = 20.0
 """Until another look whether there is a kind by now that another operator brings."""
 SHUT_OUT_SECONDS = 30.0
 """What is refused for so long may not be seen; before, it may be roles that change, or an API server that starts."""
+FORGOTTEN_SECONDS = 300.0
+"""What may not be seen for so long is not counted with any more."""
 _SHORTEST_WATCH = 1.0
 """Seconds that a watch lasts even where nothing happens; one that ends earlier was not served."""
 
@@ -98,12 +100,17 @@ class Reflector:
             return False
         if self._refused_at is None:
             self._refused_at = self._clock()
-        return self._clock() - self._refused_at >= SHUT_OUT_SECONDS
+        return self._refused_for(SHUT_OUT_SECONDS)
+
+    def _refused_for(self, seconds: float) -> bool:
+        return self._refused_at is not None and self._clock() - self._refused_at >= seconds
 
     async def _shut_out(self, error: errors.ApiError) -> None:
         """Wait for a namespace that may not be seen: it may be gone, and its Role with it. The others go on."""
         where = "" if self.namespace is None else f" in {self.namespace}"
         log.warning("%s%s cannot be watched: %s", self.resource.plural, where, error.message)
+        if self._refused_for(FORGOTTEN_SECONDS):
+            self._objects.lose_sight(self.resource.kind, self.namespace)
         await self._stand_by()
 
     async def _stand_by(self) -> None:

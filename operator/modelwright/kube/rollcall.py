@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelwright.kube import errors
-from modelwright.kube.cache import SHUT_OUT_SECONDS
+from modelwright.kube.cache import FORGOTTEN_SECONDS, SHUT_OUT_SECONDS
 from modelwright.kube.client import Client
 from modelwright.kube.metrics import Metrics
 from modelwright.kube.objects import Key, Objects
@@ -107,9 +107,7 @@ class RollCall:
                 except errors.Rejected as error:
                     if len(self._namespaces) == 1:
                         raise
-                    # It may be gone, and its Role with it; the others go on.
-                    self._refused_at.setdefault((resource.kind, namespace), self._clock())
-                    log.warning("%s in %s cannot be listed: %s", resource.plural, namespace, error.message)
+                    self._refused(resource, namespace, error)
         await self._wait(found)
         late, gone = self._left(found)
         missed = bool(gone)
@@ -121,6 +119,13 @@ class RollCall:
             self._metrics.watch_repairs.labels(key.kind).inc()
         self.last_call = self._clock()
         return missed
+
+    def _refused(self, resource: Resource, namespace: str | None, error: errors.Rejected) -> None:
+        """Do without a namespace that may not be seen: it may be gone, and its Role with it. The others go on."""
+        log.warning("%s in %s cannot be listed: %s", resource.plural, namespace, error.message)
+        now = self._clock()
+        if now - self._refused_at.setdefault((resource.kind, namespace), now) >= FORGOTTEN_SECONDS:
+            self._objects.lose_sight(resource.kind, namespace)
 
     def _in_doubt(self) -> bool:
         """Tell whether something that may not be seen may be so for a moment only."""

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import pytest
 
 from modelwright.kube import cache, errors
-from modelwright.kube.cache import ABSENT_SECONDS, Reflector
+from modelwright.kube.cache import ABSENT_SECONDS, FORGOTTEN_SECONDS, Reflector
 from modelwright.kube.objects import Key, Objects
 from modelwright.kube.resources import JOB, RAY_JOB
 from tests.unit.kube.fake_api import Clock, child
@@ -228,3 +228,15 @@ async def test_nothing_is_decided_without_what_may_not_be_seen_for_a_moment(
     assert clock.now - before < ABSENT_SECONDS
     assert reflector.synced.is_set()
     assert names(objects) == ["a"]
+
+
+async def test_what_may_not_be_seen_for_minutes_holds_no_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, objects = Clock(), Objects()
+    script = Script([([[job("a", 1)]], "5"), *[NO_ROLE] * 30, ([[job("a", 1)]], "5")], [[NO_ROLE]])
+    reflector = Reflector(script, JOB, "ns", objects, Mock(), clock, one_of_many=True)
+    known: list[tuple[float, list[str]]] = []
+    fast(monkeypatch, clock, lambda: known.append((clock.now - begun, names(objects))))
+    begun = clock.now
+    await until_done(script, reflector)
+    assert {since >= FORGOTTEN_SECONDS: jobs for since, jobs in known} == {False: ["a"], True: []}
+    assert names(objects) == ["a"], "it is there again when it is seen again"

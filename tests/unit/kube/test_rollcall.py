@@ -165,3 +165,18 @@ async def test_a_first_view_waits_for_a_namespace_that_is_shut_for_a_moment(monk
     world.later = [open_it]
     await RollCall(world.api, world.objects, world.metrics, ("a", "ns"), world.clock).complete()
     assert world.objects.get(KEY) is not None
+
+
+async def test_a_namespace_that_may_not_be_seen_for_minutes_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    world.objects.put(world.api.add(training_job()))
+    world.roll = RollCall(world.api, world.objects, world.metrics, ("other", "ns"), world.clock)
+    world.api.shut = frozenset({"ns"})
+    await run_rounds(world, 1)
+    assert world.objects.get(KEY) is not None
+    await run_rounds(world, 1)
+    assert world.objects.get(KEY) is None
+    assert not world.roll.deaf
+    world.api.shut = frozenset()
+    await run_rounds(world, 1)
+    assert world.objects.get(KEY) is not None
