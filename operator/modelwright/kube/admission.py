@@ -53,7 +53,7 @@ class _Seen:
     """Resource versions of the Job and of its owner; 0 for an owner that is gone."""
     job: Ref
     owner: str
-    """UID of its owner."""
+    """UID of its owner; empty where there is none in its namespace, of which alone a Job may speak."""
     passed: bool
     """Its owner's gang is between two attempts, if no other Job says something else."""
     gang: Contender | None
@@ -212,7 +212,7 @@ class Admission:
                 found[key] = _Seen(
                     versions,
                     job_ref(job),
-                    record.owner or "",
+                    (record.owner or "") if place is not None else "",
                     has_passed(job),
                     contender(job, owner),
                 )

@@ -164,6 +164,21 @@ async def test_who_is_not_to_go_on_is_not_let_in(fields: dict[str, Any]) -> None
     assert world.running() == []
 
 
+async def test_a_job_of_another_namespace_says_nothing_of_a_gang_that_waits() -> None:
+    world = World(*CPUS)
+    world.add("a", held=False, workers={**WORKERS, "replicas": 2})
+    world.add("b", workers={**WORKERS, "replicas": 2})
+    await world.admission.decide()
+    # It costs nothing, runs, and carries the UID of another's owner.
+    forged = child("Job", "forged", "uid-b", spec={"suspend": False, "parallelism": 0, "template": {"spec": {}}})
+    forged["metadata"] |= {"namespace": "elsewhere", "uid": "uid-forged"}
+    world.bench.show(forged)
+    world.admission.take_over()
+    for _ in range(2):
+        await world.admission.decide()
+    assert world.running() == ["a-1", "forged"]
+
+
 def _status(reason: str) -> dict[str, Any]:
     ready = {"type": "Ready", "status": "False", "reason": reason, "message": ""}
     return {"startTime": "2026-01-01T00:00:10Z", "conditions": [ready]}
