@@ -7,7 +7,7 @@ here, so that the API server can refuse them by name; all others are taken as th
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from modelwright.api.common import PodSettings
@@ -24,6 +24,8 @@ _Word = Annotated[str, Field(max_length=32768)]
 _LabelValue = Annotated[str, Field(max_length=63)]
 _LEVELS = 64
 """Of maps and lists; those of Kubernetes' own are some ten."""
+_ALL_ANNOTATIONS = 256 * 1024
+_ANNOTATIONS_TOO_LONG = "all annotations together may take 256 KiB, as Kubernetes has it"
 _BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
@@ -158,6 +160,12 @@ class PodOverride(ApiModel):
     """Not to be given: the workers find each other by it."""
 
 
+def _fit(annotations: dict[str, str]) -> dict[str, str]:
+    if sum(len(name.encode()) + len(value.encode()) for name, value in annotations.items()) > _ALL_ANNOTATIONS:
+        raise PydanticCustomError("too_long", _ANNOTATIONS_TOO_LONG)
+    return annotations
+
+
 class PodMetadata(ApiModel):
     """Labels and annotations of the pods."""
 
@@ -169,15 +177,22 @@ class PodMetadata(ApiModel):
                 " !(key in ['app.kubernetes.io/managed-by', 'job-name', 'controller-uid']))",
                 "labels below modelwright.dev/ and batch.kubernetes.io/, app.kubernetes.io/managed-by, job-name and"
                 " controller-uid are set by the operator and by the Job",
-            )
+            ),
+            rule(
+                "!has(self.annotations) || self.annotations.map(key, size(key) +"
+                f" size(bytes(self.annotations[key]))).sum() <= {_ALL_ANNOTATIONS}",
+                _ANNOTATIONS_TOO_LONG,
+            ),
         )
     )
     labels: Annotated[dict[str, _LabelValue], Field(max_length=64, default_factory=dict)]
     """Labels, beside those of the operator."""
     annotations: Annotated[
-        dict[str, Annotated[str, Field(max_length=65536)]], Field(max_length=64, default_factory=dict)
+        dict[str, Annotated[str, Field(max_length=65536)]],
+        Field(max_length=64, default_factory=dict),
+        AfterValidator(_fit),
     ]
-    """Annotations."""
+    """Annotations, of 256 KiB together."""
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

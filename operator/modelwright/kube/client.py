@@ -26,7 +26,8 @@ from modelwright.kube.resources import EVENT, TOKEN_REVIEW, Resource, resource_o
 from modelwright.plan.actions import Object, Ref
 
 MANAGER = "modelwright"
-PAGE = 500
+PAGE = 100
+"""Objects of a list at once: each may be of more than a megabyte."""
 WATCH_SECONDS = 120
 """The server ends a watch after so long; without an end of its own a dead connection would never be noticed."""
 WATCH_DEADLINE = 150

@@ -127,6 +127,9 @@ REFUSED_BY_CEL: dict[str, dict[str, Any]] = {
     },
     "labels below modelwright.dev/ and batch.kubernetes.io/, app.kubernetes.io/managed-by, job-name and controller-uid "
     "are set by the operator and by the Job": {"labels": {"modelwright.dev/attempt": "7"}},
+    "all annotations together may take 256 KiB, as Kubernetes has it": {
+        "annotations": {f"key-{number}": "\u00e9" * 32768 for number in range(4)}
+    },
     # parts of it
     "resume.from takes exactly one of model, checkpoint and trainingJob": {
         "model": {"name": "flight-delays", "version": 1},

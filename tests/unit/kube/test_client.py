@@ -111,7 +111,7 @@ async def test_a_list_is_read_page_by_page(server: Server, client: Client) -> No
     ]
     pages = [page async for page in client.list(JOB, None, "a=b")]
     assert pages == [([1], "5"), ([2], "5")]
-    assert "limit=500" in server.asked[0][1]
+    assert "limit=100" in server.asked[0][1]
     assert server.asked[1][1].endswith("continue=token")
 
 

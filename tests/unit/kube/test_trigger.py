@@ -39,7 +39,7 @@ def test_kopf_keeps_no_state_and_never_watches_without_an_end() -> None:
     assert not settings.posting.enabled
     assert settings.scanning.disabled
     assert settings.watching.server_timeout < settings.watching.client_timeout
-    assert settings.watching.chunk_size == 500
+    assert settings.watching.chunk_size == 100
     assert settings.persistence.finalizer.startswith("kopf.modelwright.dev/")
     storage = settings.persistence.diffbase_storage
     assert storage.fetch(body=kopf.Body(shown(1))) is None

@@ -67,6 +67,14 @@ def test_a_pod_template_that_is_deeper_than_any_pod_is_an_invalid_spec() -> None
     assert message(sim) == "spec.workers.podTemplate: nested more than 64 levels deep"
 
 
+@pytest.mark.parametrize(("length", "reason"), [(65535, "Succeeded"), (65536, "InvalidSpec")])
+def test_a_pod_template_has_no_more_annotations_than_a_pod(length: int, reason: str) -> None:
+    template = {"metadata": {"annotations": dict.fromkeys("abcd", "x" * length)}}
+    sim = Simulation({**RECIPE, "workers": {"podTemplate": template}})
+    sim.world.settle()
+    assert sim.ready[1] == reason
+
+
 def test_an_invalid_spec_is_stalled_and_starts_nothing() -> None:
     sim = Simulation({**RECIPE, "workers": {"replicas": 0}})
     sim.world.settle()
