@@ -10,7 +10,7 @@ from modelwright.api.artifacts import Alias
 from modelwright.api.checkpoint import StartedFrom
 from modelwright.api.elastic import Elastic
 from modelwright.api.layout import alias_key, manifest_key
-from modelwright.api.run import Run, TrainingReport, TrainingResult
+from modelwright.api.run import Run, TrainingResult
 from modelwright.api.trainingjob import (
     Framework,
     PromotionOutcome,
@@ -22,6 +22,7 @@ from modelwright.plan import (
     elastic,
     evidence,
     goodput,
+    heard,
     history,
     owner,
     podtemplate,
@@ -37,7 +38,6 @@ from modelwright.plan.attempts import (
     View,
     look,
     outlived,
-    started_at,
     tick,
 )
 from modelwright.plan.budgets import of_policy
@@ -63,8 +63,7 @@ from modelwright.plan.promotion import Candidate, is_registered_by, judge, move
 from modelwright.plan.questions import Answer, FailedCreates, KindServed, Question, ReadDocument, Store, Unavailable
 from modelwright.plan.queueing import Queue, held_back, queue_of
 from modelwright.plan.settings import Settings
-from modelwright.plan.times import parse, soonest, stamp
-from modelwright.plan.unanswered import Pulse
+from modelwright.plan.times import soonest, stamp
 from modelwright.plan.validation import sentence, status_before
 
 MODULE = "modelwright.runtime.train"
@@ -130,7 +129,7 @@ def _next(job: _Job) -> Plan | Ask:
         recorded=history.loss_told(job.before.attempts, job.view.number),
         told=history.loss_told(job.status.attempts, job.view.number),
         ended=history.end_told(job.status.attempts, job.view.number),
-        pulse=_pulse(job),
+        pulse=heard.pulse(job.observed, job.status, job.view),
     )
     if isinstance(step, GiveUp) and step.reason == Reason.DEADLINE_EXCEEDED and job.spec.recipe is not None:
         job, step = _once_stopped(job, step)
@@ -143,18 +142,6 @@ def _next(job: _Job) -> Plan | Ask:
     made = _proceed(job, step) if asked is None else _conclude(job, step, asked)
     superfluous = elastic.room_of(job.observed).dismissed(keep=keep)
     return made if isinstance(made, Ask) else replace(made, actions=(*superfluous, *made.actions))
-
-
-def _pulse(job: _Job) -> Pulse | None:
-    """Return the last step that the gang is known to have made; None where one would not have heard of later ones."""
-    report, number, since = job.observed.report, job.view.number, job.view.job and started_at(job.view.job)
-    if not isinstance(report, TrainingReport) or report.attempt != number or report.quiet or _evaluating(job):
-        return None
-    found = history.pulse(job.status, number)
-    # One from before a pause says nothing of the pods that load after it.
-    if found is None or (since and parse(found.at) < parse(since)):
-        return None
-    return replace(found, longest_step=report.longest_step)
 
 
 def _queue(job: _Job) -> Queue | None:
@@ -446,24 +433,12 @@ def _bring_up(
     return _Job(observed, spec, before, status, view, clock, store, settings, now)
 
 
-def _stage(job: _Job) -> str | None:
-    """Return what the attempt last said that it does; None where nothing was heard of it."""
-    report = job.observed.report
-    return report.stage if isinstance(report, TrainingReport) and report.attempt == job.view.number else None
-
-
 def _is_starting(job: _Job) -> bool:
-    """Tell whether the processes still find each other, load and compile. Of a command nobody can tell."""
-    if (stage := _stage(job)) is not None:
-        return stage == "Starting"
-    return job.spec.recipe is not None and not history.has_stepped(job.status, job.view.number)
+    return heard.is_starting(job.observed, job.status, job.view.number, recipe=job.spec.recipe is not None)
 
 
 def _evaluating(job: _Job) -> bool:
-    if (stage := _stage(job)) is not None:
-        return stage == "Evaluating"
-    # After a restart of the operator nobody has reported yet; what the status says of this attempt still holds.
-    return history.reason(job.before) == Reason.EVALUATING and job.before.attempt == job.view.number
+    return heard.is_evaluating(job.observed, job.before, job.view.number)
 
 
 def _run(job: _Job, number: int, store: Store, spec: TrainingJobSpec) -> Run:

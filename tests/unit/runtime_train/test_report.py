@@ -60,7 +60,8 @@ def test_reports_carry_the_token_of_the_moment(listener: Listener, tmp_path: Pat
     with Reporter(listener.url, token, interval=0) as reporter:
         reporter.send(at(2))
     assert [header for header, _ in listener.received] == ["Bearer first", "Bearer second"]
-    assert listener.received[0][1] == {"attempt": 1, "progress": {"step": 1}, "restarts": 0, "stage": "Training"}
+    said = {"attempt": 1, "progress": {"step": 1}, "stage": "Training", "longestStep": 0, "quiet": False, "restarts": 0}
+    assert listener.received[0][1] == said
 
 
 def test_many_reports_become_few_and_the_last_one_arrives(listener: Listener, tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from modelwright.api.failurepolicy import PROCESS_RESTARTS
 from modelwright.api.processes import RENDEZVOUS_PORT, agent_arguments, gpus, patience
 from modelwright.api.ray import Pods, Scaling, scaling
 from modelwright.api.run import PEER_LOST, PREFLIGHT_FAILED, RUN_VARIABLE, Run
-from modelwright.api.variables import BACKEND_VARIABLE, DEVICE_VARIABLE, GPUS_VARIABLE
+from modelwright.api.variables import BACKEND_VARIABLE, DEVICE_VARIABLE, GPUS_VARIABLE, THREADS_VARIABLE
 from modelwright.runtime import preflight
 from modelwright.runtime.failure import EXIT_TERMINATED, RunError, guarded, on_node, out_of_memory
 from modelwright.runtime.train import stop
-from modelwright.runtime.train.rayworker import THREADS, VISIBLE_GPUS, Place, Program, Start, Worker, whereabouts
+from modelwright.runtime.train.rayworker import VISIBLE_GPUS, Place, Program, Start, Worker, whereabouts
 
 logger = logging.getLogger(__name__)
 
@@ -143,19 +143,18 @@ def starts(run: Run, wanted: Scaling, places: Sequence[Place], port: int = RENDE
         gang=f"{run.uid}-{run.attempt}",
     )
     # Ray's share of the CPUs counts where one was asked for; where there are GPUs, threads do little.
-    beside = None if wanted.gpu or wanted.cpu is not None else -(-wanted.workers // wanted.pods)
     found = []
     for index, place in enumerate(places):
         meeting = f"is_host={int(index == 0)},join_timeout={_START_SECONDS},read_timeout={_START_SECONDS}"
         arguments = [*shared, f"--rdzv-conf={meeting}", f"--local-addr={place.address}"]
-        found.append(Start(arguments, _environment(run, wanted, place, places), beside))
+        found.append(Start(arguments, _environment(run, wanted, place, places), wanted.beside))
     return found
 
 
 def _environment(run: Run, wanted: Scaling, place: Place, places: Sequence[Place]) -> dict[str, str]:
     environment = {RUN_VARIABLE: run.model_dump_json(by_alias=True)}
-    if asked := os.environ.get(THREADS):
-        environment[THREADS] = asked
+    if asked := os.environ.get(THREADS_VARIABLE):
+        environment[THREADS_VARIABLE] = asked
     if not wanted.gpu:
         # Of a pod's GPUs Ray hides none from who asks for none.
         environment[VISIBLE_GPUS] = "-1"

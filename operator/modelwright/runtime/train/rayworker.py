@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelwright.api.run import TERMINATION_MESSAGE_FILE
-from modelwright.api.variables import NODE_VARIABLE
+from modelwright.api.variables import NODE_VARIABLE, THREADS_VARIABLE
 from modelwright.runtime.cpus import cpu_limit
 from modelwright.runtime.failure import RunError, left, retold
 from modelwright.runtime.orphan import end_with_parent
 from modelwright.runtime.preflight import whoami
 
-THREADS = "OMP_NUM_THREADS"
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -80,7 +79,7 @@ class Worker:
             # Ray takes the little that the worker is placed by for all that it may use. What holds is what the user
             # asked for, or the worker's share of the pod's own limit.
             share = str(max(1, cpu_limit() // start.beside))
-            environment[THREADS] = start.environment.get(THREADS, share)
+            environment[THREADS_VARIABLE] = start.environment.get(THREADS_VARIABLE, share)
         code = subprocess.call([*program.command, *start.arguments], env=environment)  # noqa: S603 (our own)
         if code == os.EX_OK:
             return
