@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import event, given, note
+from hypothesis import event, example, given, note
 from hypothesis import strategies as st
 
 from modelwright.api.layout import checkpoint_prefix
@@ -94,6 +94,7 @@ OLD = {f"old {name} {back}": chaos.rewind(kinds, back) for name, kinds in VIEWS.
 
 @PROFILE
 @given(faults([*sorted(SPENDING), "suspended", "poke", "kill", *OLD], most=8))
+@example([Fault(1, "suspended", 1), Fault(2, "job deleted", 1), Fault(2, "node lost", 1)])
 def test_two_attempts_never_live_however_old_the_views_are(mix: list[Fault]) -> None:
     sim = Simulation()
     storm = Chaos(sim.world, {**chaos.GENERAL, **sim.deeds(), **OLD})

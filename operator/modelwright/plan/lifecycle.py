@@ -350,7 +350,8 @@ def _may_be_seen(view: View, ended: datetime) -> bool:
 def _after_vanishing(view: View, rules: Rules, now: datetime, loss: Loss | None) -> Next:
     if loss is None:
         # It went for the suspension, not for a failure: the same attempt goes on.
-        return when_quiet(view, now) or Start(view.number)
+        message = f"attempt {view.number} goes on when the pods that it had before the pause are gone"
+        return when_quiet(view, now, Verdict(State.RECONCILING, Reason.STARTING, message)) or Start(view.number)
     return _retry(view, rules, loss, now, not_before=now)
 
 
@@ -367,7 +368,7 @@ def _retry(view: View, rules: Rules, loss: Loss, now: datetime, *, not_before: d
     return Start(view.number + 1)
 
 
-def when_quiet(view: View, now: datetime, verdict: Verdict | None = None) -> Hold | None:
+def when_quiet(view: View, now: datetime, verdict: Verdict) -> Hold | None:
     """Return a pause as long as anything of an earlier gang may still run."""
     unfinished = any(not finished(job) for job in view.jobs.values())
     if not unfinished and all(over(pod) for pod in view.pods):

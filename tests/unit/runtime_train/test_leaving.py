@@ -45,8 +45,11 @@ def test_a_forked_child_ends_when_it_is_told_to_though_its_parent_would_save_fir
     stop = Stop()
     stop.listen()
     try:
-        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        fork = multiprocessing.get_context("fork")
+        here, there = fork.Pipe()
+        child = fork.Process(target=lambda: (there.send("begun"), time.sleep(60)))
         child.start()
+        assert here.recv() == "begun"
         child.terminate()
         child.join(30)
         assert child.exitcode == -signal.SIGTERM
