@@ -190,6 +190,15 @@ class TensorPart(ApiModel):
     sizes: tuple[int, ...]
 
 
+class OwnState(ApiModel):
+    """What one process has for itself of an object that every process has, such as where its reader stands."""
+
+    tree: str
+    """JSON in which tensors are named."""
+    digests: Annotated[dict[str, str], Field(default_factory=dict)]
+    """SHA-256 of the bytes of those tensors that are no pieces of one that all processes have together, by entry."""
+
+
 class CheckpointPart(ApiModel):
     """`checkpoints/<step>/rank-<rank>.json`: what one process wrote. When all have, the manifest follows."""
 
@@ -198,3 +207,5 @@ class CheckpointPart(ApiModel):
     files: dict[str, File]
     tensors: Annotated[dict[str, TensorPart], Field(default_factory=dict)]
     """By the entry of this process's `.safetensors` file."""
+    own: Annotated[dict[str, OwnState], Field(default_factory=dict)]
+    """By the name that the program gave it."""

@@ -56,7 +56,7 @@ def warm(store: ObjectStore, run: Run, state: State) -> None:
 
 def _load(folder: CheckpointFolder, world: World, state: State) -> bool:
     saved = open_saved(folder)
-    loading = None if saved is None else Loading(saved, state)
+    loading = None if saved is None else Loading(saved, state, world)
     try:
         here = loading is not None and loading.fetch()
         # Nothing is overwritten before every process has all that it needs.

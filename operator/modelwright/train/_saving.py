@@ -65,7 +65,7 @@ class Saver:
         """Start to write what was copied; wait only for a save that is still under way."""
         self._saves += 1
         identity = f"{self._identity}/{self._saves}"
-        if part.sharded or self._world.leads:
+        if part.everywhere or self._world.leads:
             self._writer.save(step, lambda: self._save(step, part, metrics, identity))
 
     def finish(self, step: int) -> bool:
@@ -86,12 +86,12 @@ class Saver:
         with TemporaryDirectory(prefix="modelwright-save-") as scratch:
             whole = part.files(rank, Path(scratch))
             files = {name: folder.write(name, data) for name, data in whole.items()}
-        document = CheckpointPart(save=identity, files=files, tensors=part.parts)
+        document = CheckpointPart(save=identity, files=files, tensors=part.parts, own=part.described())
         name = part_name(rank)
         files[name] = folder.write(name, document.model_dump_json(by_alias=True).encode())
         if not self._world.leads:
             return None
-        for peer in range(1, self._world.size) if part.sharded else ():
+        for peer in range(1, self._world.size) if part.everywhere else ():
             files |= self._part_of(folder, peer, identity)
         return self._store.publish(step, files, metrics)
 

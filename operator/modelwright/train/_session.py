@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelwright.api.run import TERMINATION_MESSAGE_FILE, Run, TrainingReport
 from modelwright.api.schema import LARGEST_COUNT
@@ -26,6 +26,9 @@ from modelwright.runtime.watchdog import Watchdog
 from modelwright.train._control import Control
 from modelwright.train._rows import Rows
 from modelwright.train._saving import Saver
+
+if TYPE_CHECKING:
+    from modelwright.train._shards import Capture
 
 _FINGERPRINT = "modelwright.train"
 _REPORT_SECONDS = 1.0
@@ -89,7 +92,7 @@ class Session(Rows):
         self._done = 0
         self._just_saved = False
         self._listens = False
-        self._copies: dict[str, Any] = {}
+        self._captured: Capture | None = None
         self._schedule = Schedule(run.training.checkpoint, 0, now)
         self._pace = Pace(0, now)
         self._said: dict[str, Any] = {}
@@ -237,8 +240,7 @@ class Session(Rows):
 
         with self._phases.standing_still():
             self._saver.wait()  # only the last one, of a pod that has to leave, finds another one under way
-            part = _shards.capture(state, leads=self._world.leads, before=self._copies)
-        self._copies = part.copies
+            part = self._captured = _shards.capture(state, self._world, self._captured)
         self._schedule.saved(self._done)
         self._just_saved = True
         self._saver.save(self._done, part, self._numbers() if self._world.leads else {})

@@ -4,10 +4,12 @@
 now. The files are ours: `.safetensors`, read without running code.
 """
 
+import hashlib
 import json
+import logging
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,10 +27,13 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.tensor import DTensor
 
-from modelwright.api.artifacts import CheckpointManifest, CheckpointPart, TensorPart
+from modelwright.api.artifacts import CheckpointManifest, CheckpointPart, OwnState, TensorPart
 from modelwright.runtime.train.checkpoints import CheckpointFolder
-from modelwright.train import _state
+from modelwright.runtime.train.world import World
+from modelwright.train import _alike, _state
 from modelwright.train._state import State, Tensors
+
+logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.json"
 
@@ -40,8 +45,10 @@ class Capture:
     tree: bytes
     copies: dict[str, Any]
     parts: dict[str, TensorPart]
-    sharded: bool
+    everywhere: bool
     """Whether the other processes have parts too."""
+    own: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    """What this process has for itself, by name: a tree, and which of the copies belong to it alone."""
 
     def files(self, rank: int, scratch: Path) -> dict[str, bytes | Path]:
         """Return the files of this part; what is large is written below `scratch`. Raises `OSError`.
@@ -57,6 +64,13 @@ class Capture:
         tree: dict[str, bytes | Path] = {STATE_FILE: self.tree} if rank == 0 else {}
         return {path.name: path, **tree}
 
+    def described(self) -> dict[str, OwnState]:
+        """Return what this process has for itself, in a form that tells whether another one has the same."""
+        return {
+            name: OwnState(tree=tree, digests={entry: _digest(self.copies[entry]) for entry in entries})
+            for name, (tree, entries) in self.own.items()
+        }
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -65,18 +79,27 @@ class Saved:
     folder: CheckpointFolder
     manifest: CheckpointManifest
     tree: bytes
-    parts: dict[str, dict[str, TensorPart]]
-    """By the file, and the entry in it."""
+    parts: dict[str, CheckpointPart]
+    """By the file with the tensors, in the order of the processes."""
 
 
-def capture(state: State, *, leads: bool, before: Mapping[str, Any] | None = None) -> Capture:
+def capture(state: State, world: World, before: Capture | None = None) -> Capture:
     """Copy this process's part of a state: of a tensor that every process has, rank 0 takes all.
 
-    `before` are the copies of the save before, which nobody reads any more: memory that is there already is written
-    several times as fast.
+    `before` is what was copied for the save before, and nobody reads any more: memory that is there already is written
+    several times as fast. Raises ValueError, at the first save, for modules that differ between processes.
     """
-    free = before or {}
-    tree, tensors = _state.collect(state)
+    free = before.copies if before else {}
+    shared, apart = _state.split(state)
+    tree, tensors = _state.collect(shared)
+    if before is None:
+        _alike.require(shared, world)
+    own: dict[str, tuple[str, list[str]]] = {}
+    for name, value in apart.items():
+        document, found = _state.collect({name: value})
+        own[name] = document.decode(), [entry for entry in found if not isinstance(found[entry], DTensor)]
+        tensors |= found
+    mine = {entry for _, entries in own.values() for entry in entries}
     copies: dict[str, Any] = {}
     parts: dict[str, TensorPart] = {}
     for name, tensor in tensors.items():
@@ -86,10 +109,11 @@ def capture(state: State, *, leads: bool, before: Mapping[str, Any] | None = Non
             for chunk in _chunks(name, tensor):
                 parts[name] = TensorPart(tensor=name, offsets=tuple(chunk.offsets), sizes=tuple(chunk.sizes))
                 copies[name] = _to_host(tensor.to_local(), free.get(name))
-        elif leads:
+        elif world.leads or name in mine:
             parts[name] = TensorPart(tensor=name, offsets=(0,) * tensor.dim(), sizes=tuple(tensor.shape))
             copies[name] = _to_host(tensor, free.get(name))
-    return Capture(tree, copies, parts, any(isinstance(tensor, DTensor) for tensor in tensors.values()))
+    everywhere = bool(own) or any(isinstance(tensor, DTensor) for tensor in tensors.values())
+    return Capture(tree, copies, parts, everywhere, own)
 
 
 def open_saved(folder: CheckpointFolder) -> Saved | None:
@@ -103,23 +127,28 @@ def open_saved(folder: CheckpointFolder) -> Saved | None:
     if tree is None:
         return None
     parts = {}
-    for name, expected in manifest.files.items():
+    for name, expected in sorted(manifest.files.items()):
         if name.startswith("rank-") and name.endswith(".json"):
             body = folder.read(name, expected)
             if body is None:
                 return None
-            parts[name.replace(".json", ".safetensors")] = CheckpointPart.model_validate_json(body).tensors
+            parts[name.replace(".json", ".safetensors")] = CheckpointPart.model_validate_json(body)
     return Saved(folder, manifest, tree, parts)
 
 
 class Loading:
     """What one process has to read of a checkpoint, and its reading, in two steps: only the first can fail softly."""
 
-    def __init__(self, saved: Saved, state: State) -> None:
+    def __init__(self, saved: Saved, state: State, world: World) -> None:
         """Plan. Raises `RunError` CheckpointMismatch."""
-        self._saved, self._state = saved, state
-        self._targets = _targets(saved, state)
-        metadata = _metadata(saved, self._targets)
+        self._saved = saved
+        as_before = world.size == len(saved.parts)
+        source = list(saved.parts)[world.rank if as_before else 0]
+        lost = set() if as_before else _lost(saved, state, world)
+        self._state = {name: value for name, value in state.items() if name not in lost}
+        self._tree = _tree(saved, source)
+        self._targets = _targets(self._tree, self._state)
+        metadata = _metadata(saved, source, self._tree, self._targets)
         self._places: dict[MetadataIndex, tuple[str, str]] = metadata.storage_data
         self._planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         self._planner.set_up_planner(self._targets, metadata, is_coordinator=True)
@@ -144,7 +173,7 @@ class Loading:
                 for item in items:
                     self._copy(file, item)
             self._path(name).unlink()
-        _state.apply(self._saved.tree, self._targets, self._state)
+        _state.apply(self._tree, self._targets, self._state)
 
     def close(self) -> None:
         """Delete what was downloaded."""
@@ -166,7 +195,37 @@ def data_name(rank: int) -> str:
     return f"rank-{rank:05d}.safetensors"
 
 
-def _targets(saved: Saved, state: State) -> Tensors:
+def _lost(saved: Saved, state: State, world: World) -> set[str]:
+    """Return what has to begin anew where there were more processes, or fewer.
+
+    That are readers, which count the rows of one of so many processes, and what was not the same on all of them.
+    Raises `RunError` CheckpointMismatch where what was learnt would be lost.
+    """
+    parts = list(saved.parts.values())
+    first = parts[0].own
+    lost = set()
+    for name in sorted(first.keys() & state.keys()):
+        reads = isinstance(state[name], Iterable)
+        if not reads and all(part.own.get(name) == first[name] for part in parts):
+            continue
+        told = f"of {len(parts)} processes each had its own {name}, and now there are {world.size}"
+        if not reads and _state.has_weights(first[name].tree.encode(), name):
+            raise _state.mismatch(told)
+        if world.leads:
+            logger.warning("%s begins anew: %s", name, told)
+        lost.add(name)
+    return lost
+
+
+def _tree(saved: Saved, source: str) -> bytes:
+    """Return the tree of what all processes have, and of what one has for itself."""
+    tree = json.loads(saved.tree)
+    for own in saved.parts[source].own.values():
+        tree |= json.loads(own.tree)
+    return json.dumps(tree).encode()
+
+
+def _targets(tree: bytes, state: State) -> Tensors:
     """Return the tensors to read into: those of a sharded state are filled in place, of any other they are new."""
     live: Tensors = {}
     modules = [value for value in state.values() if isinstance(value, torch.nn.Module)]
@@ -174,18 +233,21 @@ def _targets(saved: Saved, state: State) -> Tensors:
         _state.begin_optimizers(state)
         _, live = _state.collect(state)
     targets: Tensors = {}
-    for name, (shape, dtype) in _state.describe(saved.tree, state).items():
+    for name, (shape, dtype) in _state.describe(tree, state).items():
         found = live.get(name)
         targets[name] = found if isinstance(found, DTensor) else torch.empty(shape, dtype=getattr(torch, dtype))
     return targets
 
 
-def _metadata(saved: Saved, targets: Tensors) -> Metadata:
-    shapes = _shapes(saved.tree)
+def _metadata(saved: Saved, source: str, tree: bytes, targets: Tensors) -> Metadata:
+    shapes = _shapes(tree)
     chunks: dict[str, list[ChunkStorageMetadata]] = defaultdict(list)
     places: dict[MetadataIndex, tuple[str, str]] = {}
-    for file, entries in saved.parts.items():
-        for entry, part in entries.items():
+    for file, written in saved.parts.items():
+        others = set() if file == source else {entry for own in written.own.values() for entry in own.digests}
+        for entry, part in written.tensors.items():
+            if entry in others:
+                continue
             offsets = torch.Size(part.offsets)
             chunks[part.tensor].append(ChunkStorageMetadata(offsets, torch.Size(part.sizes)))
             places[MetadataIndex(part.tensor, offsets)] = (file, entry)
@@ -213,6 +275,10 @@ def _is_copy(tensor: DTensor) -> bool:
     if at is None:
         return True
     return any(place.is_replicate() and here for place, here in zip(tensor.placements, at, strict=True))
+
+
+def _digest(tensor: Any) -> str:
+    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
 
 
 def _to_host(tensor: Any, into: Any) -> Any:

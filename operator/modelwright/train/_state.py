@@ -16,6 +16,13 @@ _NAMED = 5
 _SCALARS = (str, int, float, bool, type(None))
 
 
+def split(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is the same on every process, and what each has for itself: all that torch does not keep alike."""
+    alike = torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler
+    shared = {name: value for name, value in state.items() if isinstance(value, alike)}
+    return shared, {name: value for name, value in state.items() if name not in shared}
+
+
 def collect(state: State) -> tuple[bytes, Tensors]:
     """Return the state as JSON, in which tensors are named, and the tensors. Raises TypeError for what is neither.
 
@@ -34,6 +41,12 @@ def describe(tree: bytes, names: State) -> dict[str, tuple[tuple[int, ...], str]
     for name in names:
         _describe(_part(document, name), found)
     return found
+
+
+def has_weights(tree: bytes, name: str) -> bool:
+    """Tell whether the part of a tree has tensors that may have been learnt: those of a reader count, or are bytes."""
+    dtypes = [getattr(torch, dtype) for _, dtype in describe(tree, {name: None}).values()]
+    return any(dtype.is_floating_point or dtype.is_complex for dtype in dtypes)
 
 
 def apply(tree: bytes, tensors: Tensors, state: State) -> None:

@@ -3,7 +3,8 @@
 They are forked, so that torch is imported once for all. The gangs of one list share a folder: each goes on with four
 steps, saves after the third, and rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its
 second step, `2:stop-whole` such a one under DDP. In `2:meet` rank 0 is slow to write what it alone writes. `2:apart` is
-one with an optimizer for two modules that are sharded each by itself.
+one with an optimizer for two modules that are sharded each by itself. In `2:own` each process reads rows of its own,
+and every one tells of them; in `2:stages` each has a module of its own.
 """
 
 import json
@@ -13,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,70 @@ def apart(folder: Path, size: int) -> None:
         say(session, seen)
 
 
+class Reader:
+    """Each so many-th number from that of this process: its position, and a number that is the same for all."""
+
+    def __init__(self, session: Session) -> None:
+        self.next, self.size = session.rank, session.size
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            self.next += self.size
+            yield self.next - self.size
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"next": self.next, "noise": torch.full((2,), self.next)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.next = state["next"]
+        assert state["noise"].tolist() == [self.next] * 2
+
+
+class Average:
+    """What is learnt, and is no module."""
+
+    def __init__(self, value: float) -> None:
+        self.value = torch.tensor(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.value = state["value"]
+
+
+def own(folder: Path) -> None:
+    with train.session(folder) as session:
+        torch.manual_seed(0)
+        state = {"model": network(), "reader": Reader(session), "average": Average(0.0)}
+        first = session.resume(**state)
+        average, rows = float(state["average"].value), iter(state["reader"])
+        read = [next(rows) for _ in range(3)]
+        state["average"] = Average(average + 1)
+        session.checkpoint(first, force=True, **state)
+        told = {"rank": session.rank, "size": session.size, "average": average, "read": read}
+        # In one piece, for the others write too.
+        sys.stdout.write(json.dumps({"story": folder.name, **told}) + "\n")
+        sys.stdout.flush()
+
+
+def stages(folder: Path) -> None:
+    with train.session(folder) as session:
+        stage = network()
+        torch.nn.init.normal_(stage[0].weight, generator=torch.Generator().manual_seed(session.rank))
+        try:
+            session.checkpoint(0, force=True, stage=stage)
+        except ValueError as error:
+            say(session, {"story": folder.name, "size": session.size, "error": str(error)})
+        other = {"stage": Average(float(session.rank)), "model": network()}
+        session.checkpoint(1, force=True, **other)
+        session.wait()
+        stage = Average(-1.0)
+        session.resume(stage=stage)
+        if float(stage.value) != session.rank:
+            raise RuntimeError(f"rank {session.rank} has the stage of rank {float(stage.value)}")
+
+
 def meet(folder: Path) -> None:
     with train.session(folder) as session:
         model, upload = network(), FolderStore.upload
@@ -138,6 +204,8 @@ def gang(folder: Path, size: int, mode: str) -> list[int]:
                     meet(folder)
                 elif mode == "apart":
                     apart(folder, size)
+                elif mode in ("own", "stages"):
+                    {"own": own, "stages": stages}[mode](folder)
                 else:
                     work(folder, size, stops=mode.startswith("stop"), whole=mode == "stop-whole")
             except SystemExit as end:

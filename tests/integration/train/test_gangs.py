@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[3]
 _RESHARDED, _STOPPED, _STOPPED_IN_SHARDS = "1,2,3,1", "2:stop-whole,2,1", "2:stop,3"
 _MET = "2:meet"
 _APART = "2:apart,3:apart,1:apart"
+_OWN = "2:own,2:own,3:own"
+_STAGES = "2:stages"
 _TIMEOUT_SECONDS = 300
 
 pytestmark = pytest.mark.timeout(_TIMEOUT_SECONDS)
@@ -30,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stories(folder: Path) -> Stories:
     """What the first process of each gang saw."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MODELWRIGHT_")}
-    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS, _MET, _APART)
+    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS, _MET, _APART, _OWN, _STAGES)
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("gangs.py"), folder, *words],
         env={**outside, "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "operator", ROOT]))},
@@ -76,3 +78,17 @@ def test_one_optimizer_of_two_sharded_modules_is_taken_over_in_shards(stories: S
     assert [(entry["size"], entry["first"]) for entry in seen] == [(2, 0), (3, 3), (1, 6)]
     for before, after in pairwise(seen):
         assert after["found"] == before["saved"]
+
+
+def test_each_process_goes_on_reading_where_it_was_and_what_all_have_alike_goes_to_any_number(stories: Stories) -> None:
+    gangs = [
+        [each for each in stories[_OWN] if (each["size"], each["average"]) == key] for key in ((2, 0), (2, 1), (3, 2))
+    ]
+    rows = [{each["rank"]: each["read"] for each in gang} for gang in gangs]
+    assert rows[:2] == [{0: [0, 2, 4], 1: [1, 3, 5]}, {0: [6, 8, 10], 1: [7, 9, 11]}]
+    assert rows[2] == {0: [0, 3, 6], 1: [1, 4, 7], 2: [2, 5, 8]}, "positions among the rows of two are none of three"
+
+
+def test_modules_that_differ_between_processes_are_refused_but_not_in_an_object_of_each(stories: Stories) -> None:
+    (seen,) = stories[_STAGES]
+    assert seen["error"].startswith("stage: not the same on all processes, and a checkpoint takes that of rank 0 alone")

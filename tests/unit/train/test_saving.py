@@ -16,7 +16,7 @@ from tests.unit.registry.fake_s3 import FakeS3, memory_store
 from tests.unit.runtime_train.runs import run_of
 
 FOLDER = "base/runs/ns/uid/checkpoints/000000000008/"
-PART = Capture(b"{}", {}, {}, sharded=True)
+PART = Capture(b"{}", {}, {}, everywhere=True)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_gang_that_breaks_waits_for_no_part(client: FakeS3, store: ObjectStore
 def test_a_full_disk_costs_this_checkpoint_alone(
     client: FakeS3, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = Capture(b"{}", {"weights": torch.zeros(2)}, {}, sharded=False)
+    whole = Capture(b"{}", {"weights": torch.zeros(2)}, {}, everywhere=False)
     leader = saver(store, 0)
     with monkeypatch.context() as full:
         full.setattr("safetensors.torch.serialize_file", _refuse)
@@ -93,7 +93,7 @@ def _refuse(*_: object, **__: object) -> None:
 
 
 def test_what_every_process_has_is_saved_by_the_first_alone(client: FakeS3, store: ObjectStore) -> None:
-    whole = Capture(b"{}", {}, {}, sharded=False)
+    whole = Capture(b"{}", {}, {}, everywhere=False)
     other, leader = saver(store, 1), saver(store, 0)
     other.save(8, whole, {})
     assert not client.objects
