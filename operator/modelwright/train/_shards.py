@@ -227,16 +227,28 @@ def _tree(saved: Saved, source: str) -> bytes:
 
 def _targets(tree: bytes, state: State) -> Tensors:
     """Return the tensors to read into: those of a sharded state are filled in place, of any other they are new."""
+    parameters = _state.updated(tree, state)
     live: Tensors = {}
     modules = [value for value in state.values() if isinstance(value, torch.nn.Module)]
     if any(isinstance(entry, DTensor) for module in modules for entry in module.parameters()):
-        _state.begin_optimizers(state)
-        _, live = _state.collect(state)
+        optimizers = torch.optim.Optimizer
+        _, live = _state.collect({name: each for name, each in state.items() if not isinstance(each, optimizers)})
     targets: Tensors = {}
     for name, (shape, dtype) in _state.describe(tree, state).items():
-        found = live.get(name)
-        targets[name] = found if isinstance(found, DTensor) else torch.empty(shape, dtype=getattr(torch, dtype))
+        found, parameter, kind = live.get(name), parameters.get(name), getattr(torch, dtype)
+        if isinstance(found, DTensor):
+            targets[name] = found
+        elif isinstance(parameter, DTensor) and shape:
+            targets[name] = _beside(parameter, shape, kind)
+        else:
+            targets[name] = torch.empty(shape, dtype=kind)
     return targets
+
+
+def _beside(parameter: DTensor, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
+    """Return a tensor as an optimizer keeps it for a sharded parameter: sharded alike, or, of another shape, whole."""
+    alike = shape == tuple(parameter.shape)
+    return torch.empty_like(parameter, dtype=dtype) if alike else parameter.new_empty(shape, dtype=dtype)
 
 
 def _metadata(saved: Saved, source: str, tree: bytes, targets: Tensors) -> Metadata:

@@ -43,6 +43,23 @@ def describe(tree: bytes, names: State) -> dict[str, tuple[tuple[int, ...], str]
     return found
 
 
+def updated(tree: bytes, state: State) -> dict[str, Any]:
+    """Return, by the name of each tensor in the state of an optimizer, the parameter that it is kept for."""
+    document = json.loads(tree)
+    found: dict[str, Any] = {}
+    for name, value in state.items():
+        if not isinstance(value, torch.optim.Optimizer):
+            continue
+        parameters = [parameter for group in value.param_groups for parameter in group["params"]]
+        names = [key for group in _names(value, state) or () for key in group]
+        known = dict(enumerate(parameters)) | dict(zip(names, parameters, strict=False))
+        for key, node in dict(_part(document, name)["dict"])["state"]["dict"]:
+            tensors: dict[str, Any] = {}
+            _describe(node, tensors)
+            found |= dict.fromkeys(tensors, known.get(key))
+    return found
+
+
 def has_weights(tree: bytes, name: str) -> bool:
     """Tell whether the part of a tree has tensors that may have been learnt: those of a reader count, or are bytes."""
     dtypes = [getattr(torch, dtype) for _, dtype in describe(tree, {name: None}).values()]
@@ -57,7 +74,7 @@ def apply(tree: bytes, tensors: Tensors, state: State) -> None:
     for name, value in sorted(state.items(), key=lambda item: not isinstance(item[1], torch.nn.Module)):
         try:
             _write(value, values[name], state)
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError) as error:
             raise mismatch(f"the checkpoint's {name} does not fit: {error}") from error
 
 
@@ -71,7 +88,7 @@ def _read(name: str, value: Any, state: State) -> Any:
     if isinstance(value, torch.nn.Module):
         return canonical.get_model_state_dict(value)
     if isinstance(value, torch.optim.Optimizer):
-        return _optimizer(value, _owner(value, state))
+        return _optimizer(value, _names(value, state))
     if not hasattr(value, "state_dict") or not hasattr(value, "load_state_dict"):
         kind = type(value).__name__
         raise TypeError(f"{name} is a {kind}: a checkpoint takes what has state_dict and load_state_dict")
@@ -79,57 +96,57 @@ def _read(name: str, value: Any, state: State) -> Any:
 
 
 def _write(value: Any, read: Any, state: State) -> None:
-    owner = _owner(value, state) if isinstance(value, torch.optim.Optimizer) else None
     if isinstance(value, torch.nn.Module):
         canonical.set_model_state_dict(value, read)
-    elif owner is not None:
-        _restore_optimizer(owner, value, read)
+    elif isinstance(value, torch.optim.Optimizer):
+        value.load_state_dict(_in_order(read, _names(value, state)))
     else:
         value.load_state_dict(read)
 
 
-def _optimizer(optimizer: torch.optim.Optimizer, owner: Any) -> Any:
-    if owner is None:
-        return optimizer.state_dict()
-    begun = bool(optimizer.state)
-    found = canonical.get_optimizer_state_dict(owner, optimizer)
-    if begun:
-        return found
-    # To have something to tell, torch has made a step with it. One that has made none shall not know of that.
-    optimizer.state.clear()
-    return {**found, "state": {}}
+def _optimizer(optimizer: torch.optim.Optimizer, names: list[list[str]] | None) -> Any:
+    told = optimizer.state_dict()
+    if names is None:
+        return told
+    known = dict(enumerate(key for group in names for key in group))
+    groups = [{**group, "params": keys} for group, keys in zip(told["param_groups"], names, strict=True)]
+    entries = {known.get(key, key): entry for key, entry in told["state"].items()}
+    return {**told, "state": entries, "param_groups": groups}
 
 
-def _restore_optimizer(owner: Any, optimizer: torch.optim.Optimizer, read: Any) -> None:
-    ours, theirs = _parameters(canonical.get_optimizer_state_dict(owner, optimizer)), _parameters(read)
-    if ours != theirs:
-        raise ValueError(f"it updates other parameters: {', '.join(sorted(ours ^ theirs)[:_NAMED])}")
-    # A parameter that was never in the loss has no state, which torch would otherwise miss.
-    canonical.set_optimizer_state_dict(owner, optimizer, read, options=canonical.StateDictOptions(strict=False))
-    if not read["state"]:
-        optimizer.state.clear()
+def _in_order(read: Any, names: list[list[str]] | None) -> Any:
+    """Return what an optimizer has told with the parameters in its order now, which is all that it goes by."""
+    theirs = {key: group for group in read["param_groups"] for key in group["params"]}
+    if names is None or all(isinstance(key, int) for key in theirs):
+        return read
+    different = theirs.keys() ^ {key for group in names for key in group}
+    if different:
+        raise ValueError(f"it updates other parameters: {', '.join(sorted(map(str, different))[:_NAMED])}")
+    # An empty group has no parameter to be known by.
+    groups = [
+        {**(theirs[keys[0]] if keys else read["param_groups"][number]), "params": keys}
+        for number, keys in enumerate(names)
+    ]
+    return {**read, "param_groups": groups}
 
 
-def _parameters(told: Any) -> set[str]:
-    return {str(name) for group in told["param_groups"] for name in group["params"]}
+def _names(optimizer: torch.optim.Optimizer, state: State) -> list[list[str]] | None:
+    """Return the names of the parameters in each group; None where they are not all of one module.
+
+    Its own numbering has to do there.
+    """
+    groups = [group["params"] for group in optimizer.param_groups]
+    for module in state.values():
+        if isinstance(module, torch.nn.Module):
+            known = {parameter: name for name, parameter in module.named_parameters()}
+            if all(parameter in known for group in groups for parameter in group):
+                return [[_canonical(module, known[parameter]) for parameter in group] for group in groups]
+    return None
 
 
-def begin_optimizers(state: State) -> None:
-    """Give optimizers that have made no step the state that they have after one, for others to be read into it."""
-    for value in state.values():
-        if isinstance(value, torch.optim.Optimizer) and not isinstance(value, torch.optim.LBFGS):
-            canonical._init_optim_state(value)  # noqa: SLF001 (torch does this for one module's optimizer alone)
-
-
-def _owner(optimizer: torch.optim.Optimizer, state: State) -> Any:
-    """Return the one module whose parameters an optimizer updates; None where its own numbering has to do."""
-    if isinstance(optimizer, torch.optim.LBFGS):
-        return None  # it makes no step without a closure, and torch makes one to prepare its state
-    if not all(group["params"] for group in optimizer.param_groups):
-        return None  # torch takes the settings of an empty group for those of another one
-    wanted = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    modules = [value for value in state.values() if isinstance(value, torch.nn.Module)]
-    return next((module for module in modules if wanted <= {id(entry) for entry in module.parameters()}), None)
+def _canonical(module: Any, name: str) -> str:
+    (found,) = canonical._get_fqns(module, name)  # noqa: SLF001 (torch tells these of its own state dicts alone)
+    return str(found)
 
 
 def _encode(value: Any, path: str, tensors: Tensors) -> Any:

@@ -4,7 +4,7 @@ They are forked, so that torch is imported once for all. The gangs of one list s
 steps, saves after the third, and rank 0 prints what it saw. `2:stop` is a gang whose last process gets SIGTERM in its
 second step, `2:stop-whole` such a one under DDP. In `2:meet` rank 0 is slow to write what it alone writes. `2:apart` is
 one with an optimizer for two modules that are sharded each by itself. In `2:own` each process reads rows of its own,
-and every one tells of them; in `2:stages` each has a module of its own.
+and every one tells of them; in `2:stages` each has a module of its own. `2:frozen` has frozen layers until it resumes.
 """
 
 import json
@@ -43,7 +43,7 @@ def sums(model: Any, optimizer: Any) -> list[float]:
     return [round(float(value.detach().double().sum()), 6) for value in whole]
 
 
-def work(folder: Path, size: int, *, stops: bool, whole: bool) -> None:
+def work(folder: Path, size: int, *, stops: bool, whole: bool, frozen: bool) -> None:
     torch.set_num_threads(1)
     with train.session(folder) as session:
         model = network()
@@ -52,7 +52,9 @@ def work(folder: Path, size: int, *, stops: bool, whole: bool) -> None:
         else:
             fully_shard(model, mesh=init_device_mesh("cpu", (size,)))
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        model.requires_grad_(not frozen)
         first = session.resume(model=model, optimizer=optimizer)
+        model.requires_grad_(True)
         seen: dict[str, Any] = {
             "story": folder.name,
             "size": session.size,
@@ -207,7 +209,8 @@ def gang(folder: Path, size: int, mode: str) -> list[int]:
                 elif mode in ("own", "stages"):
                     {"own": own, "stages": stages}[mode](folder)
                 else:
-                    work(folder, size, stops=mode.startswith("stop"), whole=mode == "stop-whole")
+                    whole, frozen = mode == "stop-whole", mode == "frozen"
+                    work(folder, size, stops=mode.startswith("stop"), whole=whole, frozen=frozen)
             except SystemExit as end:
                 code = int(end.code or 0)
             except Exception:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3]
 _RESHARDED, _STOPPED, _STOPPED_IN_SHARDS = "1,2,3,1", "2:stop-whole,2,1", "2:stop,3"
 _MET = "2:meet"
 _APART = "2:apart,3:apart,1:apart"
+_FROZEN = "2:frozen,3:frozen"
 _OWN = "2:own,2:own,3:own"
 _STAGES = "2:stages"
 _TIMEOUT_SECONDS = 300
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stories(folder: Path) -> Stories:
     """What the first process of each gang saw."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MODELWRIGHT_")}
-    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS, _MET, _APART, _OWN, _STAGES)
+    words = (_RESHARDED, _STOPPED, _STOPPED_IN_SHARDS, _MET, _APART, _FROZEN, _OWN, _STAGES)
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("gangs.py"), folder, *words],
         env={**outside, "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "operator", ROOT]))},
@@ -78,6 +79,11 @@ def test_one_optimizer_of_two_sharded_modules_is_taken_over_in_shards(stories: S
     assert [(entry["size"], entry["first"]) for entry in seen] == [(2, 0), (3, 3), (1, 6)]
     for before, after in pairwise(seen):
         assert after["found"] == before["saved"]
+
+
+def test_moments_of_layers_that_are_frozen_when_a_gang_resumes_come_back_in_shards(stories: Stories) -> None:
+    before, after = stories[_FROZEN]
+    assert (after["first"], after["found"]) == (3, before["saved"])
 
 
 def test_each_process_goes_on_reading_where_it_was_and_what_all_have_alike_goes_to_any_number(stories: Stories) -> None:

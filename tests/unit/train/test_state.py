@@ -186,3 +186,102 @@ def test_an_empty_group_of_an_optimizer_keeps_its_settings() -> None:
         _stepped(each, its, each)
     assert torch.equal(module.weight, again.weight)
     assert [group["lr"] for group in other.param_groups] == [0.5, 0.1]
+
+
+def _copied(state: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    tree, tensors = _state.collect(state)
+    return tree, {name: value.clone() for name, value in tensors.items()}
+
+
+def test_what_is_frozen_when_a_loop_resumes_has_its_moments_when_it_is_thawed() -> None:
+    def fresh() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+        module[0].requires_grad_(False)
+        return module, torch.optim.AdamW(module.parameters(), lr=0.1)
+
+    whole, optimizer = fresh()
+    for step in range(4):
+        whole[0].requires_grad_(step > 0)
+        _stepped(whole, optimizer, whole)
+        if step == 2:
+            saved = _copied({"model": whole, "optimizer": optimizer})
+    again, other = fresh()
+    _state.apply(*saved, {"model": again, "optimizer": other})
+    again[0].requires_grad_(True)
+    _stepped(again, other, again)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_an_optimizer_of_sparse_gradients_goes_on() -> None:
+    def fresh() -> dict[str, Any]:
+        torch.manual_seed(0)
+        module = torch.nn.Embedding(9, 2, sparse=True)
+        return {"model": module, "optimizer": torch.optim.SparseAdam(module.parameters(), lr=0.1)}
+
+    def advance(state: dict[str, Any]) -> None:
+        state["optimizer"].zero_grad()
+        state["model"](torch.tensor([1, 2])).sum().backward()
+        state["optimizer"].step()
+
+    first, second = fresh(), fresh()
+    advance(first)
+    _state.apply(*_copied(first), second)
+    for state in (first, second):
+        advance(state)
+    assert torch.equal(first["model"].weight, second["model"].weight)
+
+
+class Guarded(torch.optim.SGD):
+    """An optimizer that makes no step by itself, as one that needs a closure."""
+
+    def step(self, closure: Any = None) -> Any:
+        raise AssertionError("a closure is required")
+
+
+def test_neither_saving_nor_resuming_makes_a_step_or_calls_a_hook_of_one() -> None:
+    module, calls = torch.nn.Linear(2, 1), []
+    plain, hooked = torch.optim.AdamW(module.parameters()), torch.optim.AdamW(module.parameters())
+    _stepped(module, plain, module)
+    module.zero_grad()
+    hooked.register_step_post_hook(lambda *_: calls.append(1))
+    _state.apply(*_copied({"model": module, "optimizer": hooked}), {"model": module, "optimizer": hooked})
+    _state.apply(*_copied({"model": module, "optimizer": plain}), {"model": module, "optimizer": hooked})
+    assert not calls
+    guarded = Guarded(module.parameters(), lr=0.1)
+    saved = _copied({"model": module, "optimizer": guarded})
+    guarded.param_groups[0]["lr"] = 0.2
+    _state.apply(*saved, {"model": module, "optimizer": guarded})
+    assert guarded.param_groups[0]["lr"] == 0.1
+
+
+def test_gradients_that_are_there_do_not_keep_an_optimizer_from_what_was_saved() -> None:
+    module, again = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    optimizer, other = torch.optim.AdamW(module.parameters()), torch.optim.AdamW(again.parameters())
+    _stepped(module, optimizer, module)
+    again(torch.ones(1, 2)).sum().backward()
+    _state.apply(*_copied({"model": module, "optimizer": optimizer}), {"model": again, "optimizer": other})
+    assert [float(entry["step"]) for entry in other.state.values()] == [1, 1]
+
+
+def test_the_settings_of_a_group_are_those_of_its_parameters_in_any_order() -> None:
+    module = torch.nn.Linear(2, 1)
+    weight, bias = {"params": [module.weight], "lr": 0.5}, {"params": [module.bias], "lr": 0.1}
+    one, other = (
+        torch.optim.AdamW([weight, bias]),
+        torch.optim.AdamW([{"params": [module.bias]}, {"params": [module.weight]}]),
+    )
+    _stepped(module, one, module)
+    _state.apply(*_copied({"model": module, "optimizer": one}), {"model": module, "optimizer": other})
+    assert [group["lr"] for group in other.param_groups] == [0.1, 0.5]
+    assert torch.equal(other.state[module.weight]["exp_avg"], one.state[module.weight]["exp_avg"])
+
+
+def test_an_optimizer_that_was_saved_by_numbers_is_taken_over_by_names() -> None:
+    module = torch.nn.Linear(2, 1)
+    optimizer, other = torch.optim.AdamW(module.parameters()), torch.optim.AdamW(module.parameters())
+    _stepped(module, optimizer, module)
+    model, numbered = _copied({"model": module}), _copied({"optimizer": optimizer})
+    tree = json.dumps(json.loads(model[0]) | json.loads(numbered[0])).encode()
+    _state.apply(tree, model[1] | numbered[1], {"model": module, "optimizer": other})
+    assert torch.equal(other.state[module.weight]["exp_avg"], optimizer.state[module.weight]["exp_avg"])
