@@ -144,3 +144,20 @@ def test_a_checkpoint_is_there_whatever_becomes_of_those_before(monkeypatch: pyt
     monkeypatch.undo()
     checkpoints.save(3, {"a": b"3"})
     assert checkpoints.complete_steps() == [3]
+
+
+def test_what_nobody_foresaw_in_a_save_is_raised_by_who_comes_next(store: ObjectStore) -> None:
+    writer, saved = CheckpointWriter(), checkpoints(store)
+
+    def broken() -> None:
+        raise KeyError("complex128")
+
+    writer.save(5, broken)
+    with pytest.raises(KeyError, match="complex128"):
+        writer.save(6, lambda: saved.save(6, {"state": b""}))
+    writer.save(7, broken)
+    with pytest.raises(KeyError, match="complex128"):
+        writer.wait()
+    writer.save(8, lambda: saved.save(8, {"state": b""}))
+    writer.wait()
+    assert writer.saved_step == 8

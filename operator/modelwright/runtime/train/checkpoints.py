@@ -202,6 +202,7 @@ class CheckpointWriter:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
         self.last: CheckpointStatus | None = None
         """The last one that is complete, as far as this process knows."""
         self.saved_step: int | None = None
@@ -213,21 +214,26 @@ class CheckpointWriter:
         return self._thread is not None and self._thread.is_alive()
 
     def save(self, step: int, save: Callable[[], CheckpointStatus | None]) -> None:
-        """Start to save; a failure is logged and costs only this checkpoint."""
+        """Start to save; a failure of the storage is logged and costs only this checkpoint. Raises what `wait` does."""
         self.wait()
         self._thread = threading.Thread(target=self._save, args=(step, save), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait for the save that is under way."""
+        """Wait for the save that is under way. Raises what went wrong that is no failure of the storage, once."""
         if self._thread is not None:
             self._thread.join()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def _save(self, step: int, save: Callable[[], CheckpointStatus | None]) -> None:
         try:
             self.last = save() or self.last
         except (StoreError, OSError) as error:
             logger.warning("checkpoint %d could not be saved, training goes on: %s", step, error)
+        except Exception as error:  # noqa: BLE001 (it would fail again, and nobody would know of it)
+            self._error = error
         else:
             self.saved_step = step
             logger.info("checkpoint %d saved", step)
