@@ -1,11 +1,15 @@
 """The state of what a program trains, as a tree of JSON and tensors by name, and back. Nothing is pickled."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import safetensors.torch
 import torch
+from torch.distributed._shard.sharded_tensor import ShardedTensor
 from torch.distributed.checkpoint import state_dict as canonical
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from modelwright.runtime.failure import RunError
 
@@ -13,6 +17,7 @@ State: TypeAlias = Mapping[str, Any]
 """What a program gives by name: modules, optimizers, schedulers, anything with `state_dict` and `load_state_dict`."""
 Tensors: TypeAlias = dict[str, Any]
 _NAMED = 5
+_DTYPES = frozenset(safetensors.torch._TYPES.values())  # noqa: SLF001 (it says nowhere else what it knows)
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -30,7 +35,8 @@ def collect(state: State) -> tuple[bytes, Tensors]:
     whatever they are wrapped in (DDP, FSDP, torch.compile), so that another number of processes can take them over.
     """
     tensors: Tensors = {}
-    tree = {name: _encode(_read(name, value, state), name, tensors) for name, value in state.items()}
+    # Modules first: what is wrong with one of them is wrong with its optimizer.
+    tree = {name: _encode(_read(name, value, state), name, tensors) for name, value in _modules_first(state)}
     return json.dumps(tree).encode(), tensors
 
 
@@ -71,7 +77,7 @@ def apply(tree: bytes, tensors: Tensors, state: State) -> None:
     document = json.loads(tree)
     values = {name: _decode(_part(document, name), tensors) for name in state}
     # Modules first: an optimizer is told by the parameters of its module.
-    for name, value in sorted(state.items(), key=lambda item: not isinstance(item[1], torch.nn.Module)):
+    for name, value in _modules_first(state):
         try:
             _write(value, values[name], state)
         except (RuntimeError, LookupError, ValueError) as error:
@@ -84,8 +90,14 @@ def mismatch(message: str) -> RunError:
     return RunError("CheckpointMismatch", f"{message[:1000]}; {hint}", retryable=False)
 
 
+def _modules_first(state: State) -> list[tuple[str, Any]]:
+    return sorted(state.items(), key=lambda item: not isinstance(item[1], torch.nn.Module))
+
+
 def _read(name: str, value: Any, state: State) -> Any:
     if isinstance(value, torch.nn.Module):
+        if any(isinstance(module, FullyShardedDataParallel) for module in value.modules()):
+            raise TypeError(f"{name} is in FullyShardedDataParallel: a checkpoint takes what fully_shard has sharded")
         return canonical.get_model_state_dict(value)
     if isinstance(value, torch.optim.Optimizer):
         return _optimizer(value, _names(value, state))
@@ -151,8 +163,11 @@ def _canonical(module: Any, name: str) -> str:
 
 def _encode(value: Any, path: str, tensors: Tensors) -> Any:
     if isinstance(value, torch.Tensor):
+        _require_dense(value, path)
         tensors[path] = value.detach()
         return {"tensor": path, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+    if isinstance(value, Counter):  # a dict to JSON, but a scheduler asks its milestones for more
+        return {"counter": _encode(dict(value), path, tensors)}
     if isinstance(value, Mapping):
         if not all(isinstance(key, _SCALARS) for key in value):
             raise TypeError(f"{path} has keys that JSON does not know: a checkpoint takes texts and numbers")
@@ -166,12 +181,21 @@ def _encode(value: Any, path: str, tensors: Tensors) -> Any:
     raise TypeError(f"{path} is a {type(value).__name__}: a checkpoint takes tensors, numbers, texts, lists and dicts")
 
 
+def _require_dense(tensor: Any, path: str) -> None:
+    sharded = isinstance(tensor, ShardedTensor)
+    if sharded or tensor.layout != torch.strided or tensor.dtype not in _DTYPES:
+        kind = "ShardedTensor" if sharded else f"tensor of {tensor.dtype}, {tensor.layout}"
+        raise TypeError(f"{path} is a {kind}: a checkpoint takes dense tensors of a type that safetensors knows")
+
+
 def _decode(node: Any, tensors: Tensors) -> Any:
     if not isinstance(node, dict):
         return node
-    ((word, content),) = [(key, node[key]) for key in ("tensor", "dict", "tuple", "list") if key in node]
+    ((word, content),) = [(key, node[key]) for key in ("tensor", "counter", "dict", "tuple", "list") if key in node]
     if word == "tensor":
         return tensors[content]
+    if word == "counter":
+        return Counter(_decode(content, tensors))
     if word == "dict":
         return {key: _decode(entry, tensors) for key, entry in content}
     entries = [_decode(entry, tensors) for entry in content]
@@ -183,6 +207,9 @@ def _describe(node: Any, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
         return
     if "tensor" in node:
         found[node["tensor"]] = (tuple(node["shape"]), node["dtype"])
+        return
+    if "counter" in node:
+        _describe(node["counter"], found)
         return
     entries = [entry for _, entry in node["dict"]] if "dict" in node else node["tuple" if "tuple" in node else "list"]
     for entry in entries:

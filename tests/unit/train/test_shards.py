@@ -81,6 +81,14 @@ def test_each_process_gets_its_own_back() -> None:
         assert found["reader"] == rank
 
 
+@pytest.mark.parametrize("dtype", sorted(_state._DTYPES, key=str))
+def test_tensors_of_every_type_that_is_taken_come_back(dtype: Any) -> None:
+    content = torch.tensor([0, 1, 1]).to(dtype)
+    found = resumed(saved({"it": Holder(content)}), {"it": Holder()}, 0, 1)["it"]
+    assert found.dtype == dtype
+    assert torch.equal(found.view(torch.uint8), content.view(torch.uint8))
+
+
 @pytest.mark.parametrize(("rank", "size"), [(0, 1), (2, 3)])
 def test_what_all_had_alike_goes_to_any_number_of_processes(rank: int, size: int) -> None:
     store = saved(*({"average": Holder(torch.ones(2)), "best": Holder(0.5)} for _ in range(2)))

@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed._shard.sharded_tensor import ShardedTensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from modelwright.runtime.failure import RunError
 from modelwright.train import _state
@@ -39,6 +42,7 @@ def there_and_back(content: Any) -> Any:
         {0: {"step": 3}, "0": {"step": 4}, None: 5, True: 6},
         {"tensor": "a text under a word of ours", "dict": [], "list": {}, "tuple": ()},
         dict(Counter([5, 5, 9])),
+        {"milestones": Counter([5, 5, 9])},
         [],
     ],
 )
@@ -59,6 +63,46 @@ def test_tensors_are_told_apart_by_their_place() -> None:
 def test_what_neither_json_nor_a_tensor_can_hold_is_named(content: Any) -> None:
     with pytest.raises(TypeError, match=r"it.* a checkpoint takes"):
         _state.collect({"it": Holder(content)})
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (lambda: torch.eye(2).to_sparse(), "tensor of torch.float32, torch.sparse_coo"),
+        (lambda: torch.ones(2, dtype=torch.complex128), "tensor of torch.complex128, torch.strided"),
+        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "tensor of torch.qint8, torch.strided"),
+        (lambda: torch.Tensor._make_subclass(ShardedTensor, torch.ones(2)), "ShardedTensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_tensor_that_cannot_be_written_is_named(tensor: Any, kind: str) -> None:
+    held = {"it": Holder({"adj": tensor()})}
+    with pytest.raises(TypeError, match=f"it/'adj' is a {re.escape(kind)}: a checkpoint takes dense tensors"):
+        _state.collect(held)
+
+
+def test_a_network_that_torchs_first_fsdp_wraps_is_named() -> None:
+    wrapped = torch.nn.Sequential(FullyShardedDataParallel.__new__(FullyShardedDataParallel))
+    with pytest.raises(TypeError, match="model is in FullyShardedDataParallel: a checkpoint takes what fully_shard"):
+        _state.collect({"model": wrapped})
+
+
+def test_a_warm_up_goes_on_to_the_milestones_after_it() -> None:
+    def fresh() -> tuple[Any, Any]:
+        schedulers = torch.optim.lr_scheduler
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+        parts = [schedulers.LinearLR(optimizer, 0.1, total_iters=2), schedulers.MultiStepLR(optimizer, [1, 3])]
+        return optimizer, schedulers.SequentialLR(optimizer, parts, milestones=[2])
+
+    def advance(optimizer: Any, scheduler: Any) -> float:
+        optimizer.step()
+        scheduler.step()
+        return float(optimizer.param_groups[0]["lr"])
+
+    one, other = fresh(), fresh()
+    advance(*one)
+    _state.apply(*_copied(dict(zip("os", one, strict=True))), dict(zip("os", other, strict=True)))
+    assert [advance(*one) for _ in range(5)] == [advance(*other) for _ in range(5)]
 
 
 def test_a_value_without_a_state_is_named() -> None:
