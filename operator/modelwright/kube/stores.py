@@ -40,7 +40,7 @@ _Identity = tuple[Store, str]
 _Server = tuple[str, str | None]
 """A namespace, and an endpoint that is named in it."""
 
-_open_impatiently = partial(open_store, read_seconds=_READ_SECONDS, attempts=_ATTEMPTS)
+_open_impatiently = partial(open_store, read_seconds=_READ_SECONDS, attempts=_ATTEMPTS, wary=True)
 
 
 def at_or_below(default: ResolvedStorage | None) -> Callable[[ResolvedStorage], bool]:

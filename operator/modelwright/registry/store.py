@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from modelwright.api.run import ResolvedStorage
 from modelwright.api.schema import ApiModel
+from modelwright.registry.bounded import BoundedSession
 from modelwright.registry.errors import (
     AlreadyExists,
     ObjectNotFound,
@@ -30,7 +31,7 @@ from modelwright.registry.errors import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, PutObjectRequestTypeDef
 
 Document = TypeVar("Document", bound=ApiModel)
 
@@ -45,6 +46,11 @@ _MOST_DOCUMENTS = 5000
 """So many are read together: 18 s on one core."""
 _MOST_BYTES = 32 * 2**20
 """So much may they hold together."""
+_PAGE = 500
+_MOST_PAGES = 256
+"""In one listing of a wary reader: 128,000 names. A server may send pages without end."""
+_MOST_NAMES = 8 * 2**20
+"""Characters of these names. S3 takes 1,024 for one; a server may invent longer ones."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +71,23 @@ class Entry:
 
 
 class ObjectStore:
-    """The objects below one storage URI. Methods may be called from many threads, and raise `StoreError`."""
+    """The objects below one storage URI. Methods may be called from many threads, and raise `StoreError`.
 
-    def __init__(self, client: "S3Client", uri: str, server: str) -> None:
+    A wary one lists no more than fits the memory of a process that reads what others own.
+    """
+
+    def __init__(self, client: "S3Client", uri: str, server: str, *, wary: bool = False) -> None:
         parts = urlsplit(uri)
         self.uri = uri.rstrip("/")
         self.bucket = parts.netloc
         self._base = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
         self._client = client
         self._server = server
+        self._wary = wary
 
     def at(self, uri: str) -> "ObjectStore":
         """Return the store of another URI on the same server, with the same credentials."""
-        return ObjectStore(self._client, uri, self._server)
+        return ObjectStore(self._client, uri, self._server, wary=self._wary)
 
     def locate(self, key: str) -> str:
         """Return the full URI of a key."""
@@ -94,7 +104,7 @@ class ObjectStore:
                 with closing(answer["Body"]) as body:
                     data = body.read(None if limit is None else limit + 1)
                     # Only a read to the end checks the length. What the header says of it is a claim.
-                    if limit is not None and (len(data) > limit or body.read()):
+                    if limit is not None and (len(data) > limit or body.read(1)):
                         raise UnreadableDocument(
                             f"{self.locate(key)} is larger than {limit:,} bytes: no such document is", retryable=False
                         )
@@ -188,9 +198,7 @@ class ObjectStore:
         """Return the names of what lies directly below a prefix and has something below itself."""
         whole = self._base + prefix
         with self._translated(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=whole, Delimiter="/"
-            )
+            pages = self._pages(whole, Delimiter="/")
             found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
         return tuple(name.removeprefix(whole).rstrip("/") for name in found)
 
@@ -207,12 +215,24 @@ class ObjectStore:
 
     def _entries(self, prefix: str, after: str) -> Iterator[Entry]:
         with self._translated(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self._base + prefix, StartAfter=self._base + after if after else ""
-            )
-            for page in pages:
+            for page in self._pages(self._base + prefix, StartAfter=self._base + after if after else ""):
                 for item in page.get("Contents", ()):
                     yield Entry(item["Key"].removeprefix(self._base), item["Size"], item["ETag"])
+
+    def _pages(self, prefix: str, **more: Any) -> Iterator["ListObjectsV2OutputTypeDef"]:
+        names = 0
+        listing = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": _PAGE}, **more
+        )
+        for number, page in enumerate(listing, 1):
+            names += sum(len(item["Key"]) for item in page.get("Contents", ()))
+            names += sum(len(item["Prefix"]) for item in page.get("CommonPrefixes", ()))
+            if self._wary and (number > _MOST_PAGES or names > _MOST_NAMES):
+                raise StoreError(
+                    f"There is more below s3://{self.bucket}/{prefix} than is listed at once",
+                    retryable=False,
+                )
+            yield page
 
     def _documents(self, prefix: str, after: str) -> tuple[str, ...]:
         keys, size = [], 0
@@ -259,6 +279,7 @@ def open_store(
     *,
     read_seconds: float = 60,
     attempts: int = 5,
+    wary: bool = False,
 ) -> ObjectStore:
     """Return the store of a storage place. Without credentials the environment's own are used.
 
@@ -293,7 +314,10 @@ def open_store(
         raise StoreError(f"storage.region {storage.region} is not the name of a region", retryable=False) from error
     except ValueError as error:
         raise StoreError(f"storage.endpoint {server} is not the URL of a server", retryable=False) from error
-    return ObjectStore(client, storage.uri, server)
+    # No setting bounds what botocore reads.
+    endpoint = vars(client)["_endpoint"]
+    endpoint.http_session = BoundedSession(endpoint.http_session, server)
+    return ObjectStore(client, storage.uri, server, wary=wary)
 
 
 def server_name(storage: ResolvedStorage) -> str:

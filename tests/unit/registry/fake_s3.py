@@ -76,6 +76,7 @@ class FakeS3:
         Prefix: str,  # noqa: N803
         StartAfter: str = "",  # noqa: N803
         Delimiter: str = "",  # noqa: N803
+        PaginationConfig: Any = None,  # noqa: N803
     ) -> Iterator[dict[str, Any]]:
         keys = sorted(key for key in self.objects if key.startswith(Prefix) and key > StartAfter)
         if Delimiter:
