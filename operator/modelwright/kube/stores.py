@@ -150,8 +150,7 @@ class Stores:
         mark = "" if credentials is None else _digest(credentials)
         identity = (store, mark)
         if identity not in self._open:
-            # Building a client reads botocore's models from disk: tens of milliseconds that the event loop must not
-            # wait for.
+            # The first client reads botocore's models from disk: the event loop must not wait for that.
             opened = await asyncio.get_running_loop().run_in_executor(
                 self._lane(store), self._opener, store.storage, credentials
             )

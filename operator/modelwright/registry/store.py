@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, PutObjectRequestTypeDef
 
 Document = TypeVar("Document", bound=ApiModel)
+
+_session = boto3.session.Session()
+"""One for all clients: with a session of its own, a client takes 12 MiB for what botocore knows of S3."""
+_opening = threading.Lock()
+"""A session makes one client at a time; clients may be used from many threads."""
 
 _CONNECT_SECONDS = 5
 _PARALLEL = 8
@@ -298,18 +304,17 @@ def open_store(
         response_checksum_validation="when_required",
     )
     server = server_name(storage)
-    # A session of its own: boto3's default session may not be used from several threads.
-    session = boto3.session.Session()
     try:
         _check_port(storage)
-        client = session.client(
-            "s3",
-            endpoint_url=storage.endpoint,
-            region_name=storage.region or session.region_name or "us-east-1",
-            aws_access_key_id=credentials.access_key_id if credentials else None,
-            aws_secret_access_key=credentials.secret_access_key if credentials else None,
-            config=config,
-        )
+        with _opening:
+            client = _session.client(
+                "s3",
+                endpoint_url=storage.endpoint,
+                region_name=storage.region or _session.region_name or "us-east-1",
+                aws_access_key_id=credentials.access_key_id if credentials else None,
+                aws_secret_access_key=credentials.secret_access_key if credentials else None,
+                config=config,
+            )
     except InvalidRegionError as error:
         raise StoreError(f"storage.region {storage.region} is not the name of a region", retryable=False) from error
     except ValueError as error:

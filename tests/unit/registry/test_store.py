@@ -1,4 +1,6 @@
 import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,22 @@ def test_errors_say_what_to_check_and_whether_waiting_helps(error: Exception, se
     told = translate(error, SERVER, "b", "key")
     assert sentence in told.message
     assert told.retryable is retryable
+
+
+def test_twenty_stores_know_together_what_s3_is() -> None:
+    def opened(number: int) -> ObjectStore:
+        place = ResolvedStorage(uri="s3://bucket", endpoint=f"http://host-{number}")
+        return open_store(place, Credentials("id", "key"))
+
+    opened(0)
+    tracemalloc.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            stores = list(pool.map(opened, range(20)))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < len(stores) * 2**20
 
 
 def test_no_secret_shows() -> None:
