@@ -24,7 +24,10 @@ from modelwright.plan.questions import (
 )
 from modelwright.registry.errors import StoreError
 from modelwright.registry.store import ObjectStore
+from modelwright.registry.weight import HEAVIEST, HEAVIEST_AT_ONCE, HEAVIEST_REFERENCE
 
+_HEAVIEST = {"reference.json": HEAVIEST_REFERENCE, "sweep.json": HEAVIEST_AT_ONCE}
+"""What holds an entry for every column, or for every trial, may take more memory than other documents."""
 _LIVE = {resource.kind: resource for resource in (JOB, RAY_JOB)}
 
 
@@ -57,7 +60,7 @@ class Answers:
         def read(opened: ObjectStore) -> Answer:
             match question:
                 case ReadDocument(_, key):
-                    return opened.read_json(key)
+                    return opened.read_json(key, _heaviest(question))
                 case ReadDocuments(_, prefix, after):
                     return opened.read_jsons(prefix, after)
                 case ListFolders(_, prefix):
@@ -65,7 +68,7 @@ class Answers:
 
         try:
             # One at a time: thousands of documents may be tens of megabytes, and of several nobody gets an answer.
-            async with self._many if isinstance(question, ReadDocuments) else nullcontext():
+            async with self._many if _heaviest(question) == HEAVIEST_AT_ONCE else nullcontext():
                 return await self._stores.call(question.store, read)
         except StoreError as error:
             return Unavailable(error.message)
@@ -108,3 +111,14 @@ class Answers:
         except errors.ApiError as error:
             return Unavailable(error.message)
         return True
+
+
+def _heaviest(question: ReadDocument | ReadDocuments | ListFolders) -> int:
+    """Return how many bytes of memory an answer may take."""
+    match question:
+        case ReadDocument(_, key):
+            return _HEAVIEST.get(key.rpartition("/")[2], HEAVIEST)
+        case ReadDocuments():
+            return HEAVIEST_AT_ONCE
+        case ListFolders():
+            return HEAVIEST

@@ -7,11 +7,12 @@ from modelwright.api.artifacts import Alias
 from modelwright.registry.errors import AliasMoved, AlreadyExists, IncompleteVersion, PreconditionFailed
 from modelwright.registry.store import ObjectStore
 from modelwright.registry.versions import read_manifest
+from modelwright.registry.weight import HEAVIEST
 
 
 def read_alias(store: ObjectStore, model: str, alias: str) -> tuple[Alias, str] | None:
     """Return where an alias points, and its ETag; None when nobody holds it."""
-    return store.find(layout.alias_key(model, alias), Alias)
+    return store.find(layout.alias_key(model, alias), Alias, HEAVIEST)
 
 
 def move_alias(

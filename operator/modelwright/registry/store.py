@@ -4,7 +4,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +29,7 @@ from modelwright.registry.errors import (
     UnreadableDocument,
     translate,
 )
+from modelwright.registry.weight import HEAVIEST, HEAVIEST_AT_ONCE, HEAVIEST_REFERENCE, weigh
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,7 +46,7 @@ _CONNECT_SECONDS = 5
 _PARALLEL = 8
 """Documents that are fetched at once: enough to hide the network, for boto3 takes 3.5 ms of CPU for each."""
 _LARGEST_DOCUMENT = 16 * 2**20
-"""Bytes. Anybody who may write to a bucket may put anything there; in memory, JSON takes about five times its size."""
+"""Bytes. Anybody who may write to a bucket may put anything there."""
 _LARGEST_PUT = 64 * 2**20
 """Bytes that are written in one request. S3 takes 5 GiB, but a request that breaks off begins anew."""
 _MOST_DOCUMENTS = 5000
@@ -123,35 +124,45 @@ class ObjectStore:
         found = self.read(key)
         return None if found is None else found[0]
 
-    def read_json(self, key: str) -> dict[str, Any] | None:
-        """Return a JSON document; None when there is no such object."""
-        found = self.read(key, _LARGEST_DOCUMENT)
-        return None if found is None else self._parse(key, found[0])
+    def read_json(self, key: str, heaviest: int = HEAVIEST) -> dict[str, Any] | None:
+        """Return a JSON document; None when there is no such object.
 
-    def read_document(self, key: str, kind: type[Document]) -> Document | None:
+        Raises `UnreadableDocument` when it would take more than `heaviest` bytes of memory.
+        """
+        found = self.read(key, min(heaviest, _LARGEST_DOCUMENT))
+        return None if found is None else self._parse(key, found[0], heaviest)
+
+    def read_document(self, key: str, kind: type[Document], heaviest: int | None = None) -> Document | None:
         """Return a document of a known kind; None when there is no such object."""
-        found = self.find(key, kind)
+        found = self.find(key, kind, heaviest)
         return None if found is None else found[0]
 
-    def find(self, key: str, kind: type[Document]) -> tuple[Document, str] | None:
+    def find(self, key: str, kind: type[Document], heaviest: int | None = None) -> tuple[Document, str] | None:
         """Return a document of a known kind and its ETag, for a later `if_match`; None when there is no such object."""
-        found = self.read(key, _LARGEST_DOCUMENT)
+        found = self.read(key, min(heaviest or _LARGEST_DOCUMENT, _LARGEST_DOCUMENT))
         if found is None:
             return None
         try:
-            return kind.model_validate(self._parse(key, found[0])), found[1]
+            return kind.model_validate(self._parse(key, found[0], heaviest)), found[1]
         except ValidationError as error:
             raise UnreadableDocument(f"{self.locate(key)} is not a {kind.__name__}", retryable=False) from error
 
     def read_jsons(self, prefix: str, after: str = "") -> tuple[dict[str, Any], ...]:
-        """Return every JSON document below a prefix whose key sorts after `after`, in key order.
+        """Return every JSON document below a prefix whose key sorts after `after`, in key order; see `fetch`."""
+        return parse(self.fetch(prefix, after))
+
+    def fetch(self, prefix: str, after: str = "") -> tuple[bytes, ...]:
+        """Return the text of every JSON document below a prefix whose key sorts after `after`, in key order.
 
         One that cannot be read is left out: a broken file must not hide the others. Raises `StoreError` when there are
         more of them, or larger ones, than memory and time are for.
         """
-        keys = self._documents(prefix, after)
+        entries = self._documents(prefix, after)
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="s3-get") as pool:
-            return tuple(document for document in pool.map(self._read_if_readable, keys) if document is not None)
+            found = tuple(data for data in pool.map(self._read_if_readable, entries) if data is not None)
+        if sum(map(weigh, found)) > HEAVIEST_AT_ONCE:
+            raise _too_many(f"{HEAVIEST_AT_ONCE:,} bytes of memory", self._below(prefix, after))
+        return found
 
     def download(self, key: str, path: Path) -> None:
         """Fetch an object into a file, which appears only when it is whole. Raises `ObjectNotFound`."""
@@ -240,34 +251,37 @@ class ObjectStore:
                 )
             yield page
 
-    def _documents(self, prefix: str, after: str) -> tuple[str, ...]:
-        keys, size = [], 0
+    def _documents(self, prefix: str, after: str) -> tuple[Entry, ...]:
+        found, size = [], 0
         for entry in self._entries(prefix, after):
             if not entry.key.endswith(".json") or entry.size > _LARGEST_DOCUMENT:
                 continue
-            keys.append(entry.key)
+            found.append(entry)
             size += entry.size
-            if len(keys) > _MOST_DOCUMENTS or size > _MOST_BYTES:
-                where = f"below {self.locate(prefix)} after {after}" if after else f"below {self.locate(prefix)}"
-                raise StoreError(
-                    f"There are more than {_MOST_DOCUMENTS:,} documents or {_MOST_BYTES:,} bytes {where}: "
-                    "so many are not read at once",
-                    retryable=False,
-                )
-        return tuple(sorted(keys))
+            if len(found) > _MOST_DOCUMENTS or size > _MOST_BYTES:
+                most = f"{_MOST_DOCUMENTS:,} documents or {_MOST_BYTES:,} bytes"
+                raise _too_many(most, self._below(prefix, after))
+        return tuple(sorted(found, key=lambda entry: entry.key))
 
-    def _read_if_readable(self, key: str) -> dict[str, Any] | None:
+    def _below(self, prefix: str, after: str) -> str:
+        return f"below {self.locate(prefix)} after {after}" if after else f"below {self.locate(prefix)}"
+
+    def _read_if_readable(self, entry: Entry) -> bytes | None:
         try:
-            return self.read_json(key)
+            # What is larger than it was listed with was not counted.
+            found = self.read(entry.key, entry.size)
         except UnreadableDocument:
             return None
+        return None if found is None or weigh(found[0]) > HEAVIEST_REFERENCE else found[0]
 
-    def _parse(self, key: str, data: bytes) -> dict[str, Any]:
-        try:
-            document = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise UnreadableDocument(f"{self.locate(key)} is not JSON", retryable=False) from error
-        if not isinstance(document, dict):
+    def _parse(self, key: str, data: bytes, heaviest: int | None) -> dict[str, Any]:
+        if heaviest is not None and weigh(data) > heaviest:
+            raise UnreadableDocument(
+                f"{self.locate(key)} would take more than {heaviest:,} bytes of memory: no such document does",
+                retryable=False,
+            )
+        document = _object(data)
+        if document is None:
             raise UnreadableDocument(f"{self.locate(key)} is not a JSON object", retryable=False)
         return document
 
@@ -277,6 +291,11 @@ class ObjectStore:
             yield
         except (BotoCoreError, ClientError, Boto3Error) as error:
             raise translate(error, self._server, self.bucket, self._base + key) from error
+
+
+def parse(texts: Iterable[bytes]) -> tuple[dict[str, Any], ...]:
+    """Return those of some documents that are JSON objects."""
+    return tuple(document for document in map(_object, texts) if document is not None)
 
 
 def open_store(
@@ -331,6 +350,21 @@ def server_name(storage: ResolvedStorage) -> str:
         return "Amazon S3"
     parts = urlsplit(storage.endpoint)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _too_many(most: str, where: str) -> StoreError:
+    return StoreError(
+        f"There are more than {most} {where}: so many are not read at once",
+        retryable=False,
+    )
 
 
 def _check_port(storage: ResolvedStorage) -> None:

@@ -34,6 +34,7 @@ from modelwright.registry.errors import (
     Superseded,
 )
 from modelwright.registry.store import ObjectStore
+from modelwright.registry.weight import HEAVIEST
 
 _CHUNK = 1 << 20
 _TRIES = 20
@@ -64,7 +65,7 @@ def list_versions(store: ObjectStore, model: str) -> tuple[int, ...]:
 
 def read_manifest(store: ObjectStore, model: str, version: int) -> Manifest | None:
     """Return the manifest of a version; None when there is no such version or it is not complete."""
-    return store.read_document(layout.manifest_key(model, version), Manifest)
+    return store.read_document(layout.manifest_key(model, version), Manifest, HEAVIEST)
 
 
 def find_registered(store: ObjectStore, namespace: str, job_uid: str) -> RegisteredVersion | None:

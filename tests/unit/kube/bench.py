@@ -27,7 +27,7 @@ STORE = Store(ResolvedStorage(uri="s3://bucket/x"), "ns", None)
 READY = {"conditions": [{"type": "Ready", "status": "True", "reason": "Done", "message": "done"}]}
 
 
-def _version_seven(self: Any, key: str) -> dict[str, int]:
+def _version_seven(self: Any, key: str, heaviest: int) -> dict[str, int]:
     return {"version": 7}
 
 

@@ -122,7 +122,7 @@ def test_more_documents_than_there_is_memory_for_are_refused(
 @pytest.mark.parametrize("data", BROKEN)
 def test_a_broken_document_is_an_error_that_names_it(store: ObjectStore, data: bytes) -> None:
     store.write("a.json", data)
-    with pytest.raises(StoreError, match=r"s3://bucket/base/a\.json is not"):
+    with pytest.raises(StoreError, match=r"s3://bucket/base/a\.json (is not|would take)"):
         store.read_json("a.json")
 
 
