@@ -90,10 +90,10 @@ class BucketStore(ObjectStore):
         text = self._documents.get(key)
         return None if text is None else (text.encode(), text)
 
-    def read_jsons(self, prefix: str, after: str = "") -> tuple[dict[str, Any], ...]:
-        """Return the documents below a prefix whose keys sort after one."""
+    def fetch_jsons(self, prefix: str, after: str = "") -> Callable[[], tuple[dict[str, Any], ...]]:
+        """Return what parses the documents below a prefix whose keys sort after one."""
         found = sorted(key for key in self._documents if key.startswith(prefix) and key > after)
-        return tuple(json.loads(self._documents[key]) for key in found)
+        return lambda: tuple(json.loads(self._documents[key]) for key in found)
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         """Return the names directly below a prefix."""
@@ -124,10 +124,10 @@ class OperatorStore(BucketStore):
         self._bucket.fail()
         return super().read(key, limit)
 
-    def read_jsons(self, prefix: str, after: str = "") -> tuple[dict[str, Any], ...]:
-        """Return the documents below a prefix. Raises StoreError."""
+    def fetch_jsons(self, prefix: str, after: str = "") -> Callable[[], tuple[dict[str, Any], ...]]:
+        """Return what parses the documents below a prefix. Raises StoreError."""
         self._bucket.fail()
-        return super().read_jsons(prefix, after)
+        return super().fetch_jsons(prefix, after)
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         """Return the names directly below a prefix. Raises StoreError."""

@@ -1,7 +1,7 @@
 """Answers to what plans ask."""
 
 import asyncio
-from contextlib import nullcontext
+from collections.abc import Callable
 
 from modelwright.api.schema import API_VERSION
 from modelwright.kube import errors
@@ -20,6 +20,7 @@ from modelwright.plan.questions import (
     ReadLive,
     ReadObject,
     SecretExists,
+    Store,
     Unavailable,
 )
 from modelwright.registry.errors import StoreError
@@ -38,7 +39,6 @@ class Answers:
         self._client = client
         self._objects = objects
         self._stores = stores
-        self._many = asyncio.Lock()
 
     async def answer(self, question: Question) -> Answer:
         """Return the answer, or `Unavailable` when it cannot be had now."""
@@ -57,21 +57,29 @@ class Answers:
                 return await self._stored(question)
 
     async def _stored(self, question: ReadDocument | ReadDocuments | ListFolders) -> Answer:
-        def read(opened: ObjectStore) -> Answer:
-            match question:
-                case ReadDocument(_, key):
-                    return opened.read_json(key, _heaviest(question))
-                case ReadDocuments(_, prefix, after):
-                    return opened.read_jsons(prefix, after)
-                case ListFolders(_, prefix):
-                    return opened.folders(prefix)
-
         try:
-            # One at a time: thousands of documents may be tens of megabytes, and of several nobody gets an answer.
-            async with self._many if _heaviest(question) == HEAVIEST_AT_ONCE else nullcontext():
-                return await self._stores.call(question.store, read)
+            return await self._read(question)
         except StoreError as error:
             return Unavailable(error.message)
+
+    async def _read(self, question: ReadDocument | ReadDocuments | ListFolders) -> Answer:
+        match question:
+            case ReadDocuments(store, prefix, after):
+                return await self._parsed_alone(store, lambda opened: opened.fetch_jsons(prefix, after))
+            case ListFolders(store, prefix):
+                return await self._stores.call(store, lambda opened: opened.folders(prefix))
+            case ReadDocument(store, key):
+                heaviest = _HEAVIEST.get(key.rpartition("/")[2], HEAVIEST)
+                if heaviest == HEAVIEST_AT_ONCE:
+                    return await self._parsed_alone(store, lambda opened: opened.fetch_json(key, heaviest))
+                heavy = heaviest > HEAVIEST
+                return await self._stores.call(store, lambda opened: opened.read_json(key, heaviest), heavy=heavy)
+
+    async def _parsed_alone(self, store: Store, fetch: Callable[[ObjectStore], Callable[[], Answer]]) -> Answer:
+        """Fetch side by side with others, and parse alone: only that takes memory that there is once."""
+        parse = await self._stores.call(store, fetch, heavy=True)
+        await self._stores.alone()
+        return await asyncio.to_thread(parse)
 
     async def _live(self, resource: Resource, namespace: str, name: str) -> Answer:
         try:
@@ -111,14 +119,3 @@ class Answers:
         except errors.ApiError as error:
             return Unavailable(error.message)
         return True
-
-
-def _heaviest(question: ReadDocument | ReadDocuments | ListFolders) -> int:
-    """Return how many bytes of memory an answer may take."""
-    match question:
-        case ReadDocument(_, key):
-            return _HEAVIEST.get(key.rpartition("/")[2], HEAVIEST)
-        case ReadDocuments():
-            return HEAVIEST_AT_ONCE
-        case ListFolders():
-            return HEAVIEST

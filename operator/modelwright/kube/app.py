@@ -55,7 +55,7 @@ class App:
         self.queue = Queue(process.concurrency)
         self.watches = WatchIndex()
         self.inbox = Inbox(self.queue.add)
-        self.stores = Stores(self.client, at_or_below(process.plans.resolve(Storage())))
+        self.stores = Stores(self.client, at_or_below(process.plans.resolve(Storage())), lend=self.queue.lend)
         self.events = EventPoster(self.client, self.metrics, process.pod_name)
         self.election = Election(self.client, process.pod_namespace, process.lease_name, process.identity)
         self.rollcall = RollCall(self.client, self.objects, self.metrics, process.scopes)

@@ -8,7 +8,8 @@ import heapq
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from modelwright.kube.objects import Key
@@ -124,7 +125,7 @@ class Queue:
         self.schedule = Schedule()
         self.last_progress = clock()
         """When a reconcile last began or ended."""
-        self._concurrency = concurrency
+        self._hands = asyncio.Semaphore(concurrency)
         self._clock = clock
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,7 +143,7 @@ class Queue:
         """Reconcile keys until cancelled; what is under way then is waited for."""
         try:
             while True:
-                self._start(reconcile)
+                await self._start(reconcile)
                 self._wake.clear()
                 due = self.schedule.next_due() if self._has_hands() else None
                 timeout = None if due is None else max(0.0, due - self._clock())
@@ -155,6 +156,16 @@ class Queue:
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[None]:
+        """Let another key have the hand of a reconcile that waits for what may be long in coming."""
+        self._hands.release()
+        self._wake.set()
+        try:
+            yield
+        finally:
+            await self._hands.acquire()
+
     def oldest(self) -> float:
         """Return how long the longest-waiting key has waited, in seconds."""
         return self.schedule.oldest(self._clock())
@@ -164,11 +175,12 @@ class Queue:
         return self.oldest() > limit and self._clock() - self.last_progress > limit
 
     def _has_hands(self) -> bool:
-        # Not the number of tasks: one that has finished is still in the set when its own wake-up arrives.
-        return self.schedule.active() < self._concurrency
+        # Those that were lent out and are wanted back go first.
+        return not self._hands.locked()
 
-    def _start(self, reconcile: Callable[[Key], Awaitable[Outcome]]) -> None:
+    async def _start(self, reconcile: Callable[[Key], Awaitable[Outcome]]) -> None:
         while self._has_hands() and (key := self.schedule.pop(self._clock())) is not None:
+            await self._hands.acquire()
             self.last_progress = self._clock()
             task = asyncio.create_task(self._work(key, reconcile))
             self._tasks.add(task)
@@ -181,5 +193,6 @@ class Queue:
         finally:
             now = self._clock()
             self.last_progress = now
+            self._hands.release()
             self.schedule.finish(key, outcome, now)
             self._wake.set()

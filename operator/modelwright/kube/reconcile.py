@@ -24,6 +24,7 @@ from modelwright.kube.objects import Key, Objects
 from modelwright.kube.queue import Outcome
 from modelwright.kube.refusals import Refusals
 from modelwright.kube.resources import RAY_JOB, find
+from modelwright.kube.turns import Busy
 from modelwright.kube.watches import WatchIndex
 from modelwright.plan.actions import Action, AliasWatch, Ask, Event, MoveAlias, Object, Plan, Rejection
 from modelwright.plan.observed import Observed
@@ -130,6 +131,9 @@ class Reconciler:
         except errors.ApiError as error:
             log.warning("%s %s/%s: %s", *key, error.message)
             return Outcome("unavailable", retry=True, retry_after=error.retry_after or 0.0)
+        except Busy:
+            # Nothing is known that a status could say: what it says stands.
+            return Outcome("busy", retry=True)
         except LostError as error:
             log.warning("%s %s/%s is left to the next leader: %s", *key, error)
             return Outcome("lost", retry=True)

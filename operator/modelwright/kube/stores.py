@@ -1,4 +1,8 @@
-"""S3 from an event loop: credentials from Secrets, blocking calls in threads, a short pause after a failure."""
+"""S3 from an event loop: credentials from Secrets, blocking calls in threads, a short pause after a failure.
+
+A store may be anybody's, and slow. So a look that waits for one holds no hand of the queue. Before it asks it has its
+turns, at the server, in its namespace and in all, and keeps them until it ends: till then it holds what was answered.
+"""
 
 import asyncio
 import base64
@@ -6,9 +10,10 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,22 +21,29 @@ from modelwright.api.run import ResolvedStorage
 from modelwright.kube import errors
 from modelwright.kube.client import Client
 from modelwright.kube.resources import SECRET
+from modelwright.kube.turns import Busy, Turns
 from modelwright.plan.pods import CREDENTIALS
 from modelwright.plan.questions import Store
-from modelwright.registry.errors import StoreError
+from modelwright.registry.errors import NoAnswer, StoreError
 from modelwright.registry.store import Credentials, ObjectStore, open_store, server_name
 
 T = TypeVar("T")
 
-_THREADS = 4
-"""For one server in one namespace. A blocking call cannot be cancelled: one that hangs holds nobody else's threads."""
+_AT_A_SERVER = 4
+"""Looks of one namespace at once: some are left for its other servers."""
+_OF_A_NAMESPACE = 6
+"""And threads. A blocking call cannot be cancelled: one that hangs holds nobody else's."""
+_IN_ALL = 64
+_HEAVY = 3
+"""In all, and one of a namespace: what they are sent may be 64 MiB, and take 18 s of CPU."""
 _SECONDS = 30.0
+_HEAVY_SECONDS = 120.0
 _READ_SECONDS = 10.0
 _ATTEMPTS = 2
 """With 5 s to connect, a call that was given up lets its thread go soon after."""
 _CREDENTIALS_SECONDS = 60.0
 _PAUSE_SECONDS = 5.0
-"""After a failure nobody waits for the same store again for so long: an outage must not hold every worker."""
+"""After a failure nobody waits for the same store again for so long, nor for the server if that gave no answer."""
 _FAILURE_SECONDS = 3600.0
 _OPEN_STORES = 64
 _LANES = 64
@@ -39,6 +51,7 @@ _LANES = 64
 _Identity = tuple[Store, str]
 _Server = tuple[str, str | None]
 """A namespace, and an endpoint that is named in it."""
+_Lend = Callable[[], AbstractAsyncContextManager[None]]
 
 _open_impatiently = partial(open_store, read_seconds=_READ_SECONDS, attempts=_ATTEMPTS, wary=True)
 
@@ -79,19 +92,56 @@ class Stores:
         ambient: Callable[[ResolvedStorage], bool],
         opener: Callable[..., ObjectStore] = _open_impatiently,
         clock: Callable[[], float] = time.monotonic,
+        lend: _Lend = nullcontext,
     ) -> None:
         self._client = client
         self._opener = opener
         self._clock = clock
         self._ambient = ambient
-        self._lanes: OrderedDict[_Server, ThreadPoolExecutor] = OrderedDict()
+        self._lend = lend
+        self._turns = Turns()
+        self._lanes: OrderedDict[str, ThreadPoolExecutor] = OrderedDict()
         self._known: dict[tuple[str, str], _Known] = {}
         self._open: OrderedDict[_Identity, ObjectStore] = OrderedDict()
-        self._failed: dict[Store, _Failure] = {}
+        self._failed: dict[Store | _Server, _Failure] = {}
 
-    async def call(self, store: Store, function: Callable[[ObjectStore], T]) -> T:
-        """Run a function on an open store in a thread, for at most 30 seconds."""
+    async def call(self, store: Store, function: Callable[[ObjectStore], T], *, heavy: bool = False) -> T:
+        """Run a function on an open store in a thread, for at most 30 seconds, or 120 where much may come of it.
+
+        Raises `Busy` when there was no turn for it for as long.
+        """
         self._respect_pause(store)
+        credentials = await self._credentials(store)
+        async with self._lend():
+            if not await self._take(_seconds(heavy=heavy), *_turns(store, heavy=heavy)):
+                raise next((StoreError(failure.message) for failure in self._failures(store)), Busy())
+            # What those before it found out is known by now.
+            self._respect_pause(store)
+            self._find_out(store)
+            return await self._run(store, credentials, function, heavy=heavy)
+
+    async def alone(self) -> None:
+        """Wait until no other look holds what takes much memory; this one may, until it ends. Raises `Busy`."""
+        async with self._lend():
+            if not await self._take(_SECONDS, ("alone", 1)):
+                raise Busy
+
+    async def _take(self, seconds: float, *places: tuple[Hashable, int]) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._turns.take(*places)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _run(
+        self,
+        store: Store,
+        credentials: Credentials | None,
+        function: Callable[[ObjectStore], T],
+        *,
+        heavy: bool,
+    ) -> T:
         begun = threading.Event()
 
         def work(opened: ObjectStore) -> T:
@@ -99,19 +149,17 @@ class Stores:
             return function(opened)
 
         try:
-            credentials = await self._credentials(store)
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_seconds(heavy=heavy)):
                 opened = await self._opened(store, credentials)
                 found = await asyncio.get_running_loop().run_in_executor(self._lane(store), work, opened)
         except TimeoutError:
-            raise self._pause(store, _late(store, begun=begun.is_set())) from None
+            raise self._pause(store, _late(store, begun=begun.is_set(), heavy=heavy)) from None
         except StoreError as error:
             if error.retryable:
-                self._pause(store, error)
-            else:
-                self._failed.pop(store, None)
+                raise self._pause(store, error) from None
+            self._forget(store)
             raise
-        self._failed.pop(store, None)
+        self._forget(store)
         return found
 
     def close(self) -> None:
@@ -119,32 +167,44 @@ class Stores:
         for lane in self._lanes.values():
             lane.shutdown(wait=False, cancel_futures=True)
 
+    def _failures(self, store: Store) -> list[_Failure]:
+        return [self._failed[place] for place in (_server(store), store) if place in self._failed]
+
     def _respect_pause(self, store: Store) -> None:
-        failure, now = self._failed.get(store), self._clock()
-        if failure is None:
-            return
-        if now < failure.until:
-            raise StoreError(failure.message)
-        # One caller finds out whether it is over. Till then the others are told what is known: waiting is for one.
-        self._failed[store] = _Failure(failure.message, now + _SECONDS)
+        for failure in self._failures(store):
+            if self._clock() < failure.until:
+                raise StoreError(failure.message)
+
+    def _find_out(self, store: Store) -> None:
+        """Have one caller find out whether it is over. Till then the others are told what is known."""
+        for place in (_server(store), store):
+            if place in self._failed:
+                self._failed[place] = replace(self._failed[place], until=self._clock() + _SECONDS)
 
     def _pause(self, store: Store, error: StoreError) -> StoreError:
         now = self._clock()
         self._failed = {
             known: failure for known, failure in self._failed.items() if failure.until + _FAILURE_SECONDS > now
         }
-        self._failed[store] = _Failure(error.message, now + _PAUSE_SECONDS)
+        # A server that answers may have a better answer for another bucket.
+        silent = isinstance(error, NoAnswer)
+        if not silent:
+            self._forget(store)
+        self._failed[_server(store) if silent else store] = _Failure(error.message, now + _PAUSE_SECONDS)
         return error
 
+    def _forget(self, store: Store) -> None:
+        for place in (_server(store), store):
+            self._failed.pop(place, None)
+
     def _lane(self, store: Store) -> ThreadPoolExecutor:
-        server = (store.namespace, store.storage.endpoint)
-        if server not in self._lanes:
-            self._lanes[server] = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
+        if store.namespace not in self._lanes:
+            self._lanes[store.namespace] = ThreadPoolExecutor(_OF_A_NAMESPACE, thread_name_prefix="s3")
             if len(self._lanes) > _LANES:
                 # What it has begun, or was given, it still does.
                 self._lanes.popitem(last=False)[1].shutdown(wait=False)
-        self._lanes.move_to_end(server)
-        return self._lanes[server]
+        self._lanes.move_to_end(store.namespace)
+        return self._lanes[store.namespace]
 
     async def _opened(self, store: Store, credentials: Credentials | None) -> ObjectStore:
         mark = "" if credentials is None else _digest(credentials)
@@ -197,15 +257,36 @@ def _text(secret: str, key: str, encoded: str) -> str:
         raise StoreError(f"Secret {secret}: the value of {key} is not text", retryable=False) from None
 
 
-def _late(store: Store, *, begun: bool) -> StoreError:
-    if begun:
+def _server(store: Store) -> _Server:
+    return store.namespace, store.storage.endpoint
+
+
+def _turns(store: Store, *, heavy: bool) -> tuple[tuple[Hashable, int], ...]:
+    turns: tuple[tuple[Hashable, int], ...] = (
+        (("server", *_server(store)), _AT_A_SERVER),
+        (("namespace", store.namespace), _OF_A_NAMESPACE),
+        ("all", _IN_ALL),
+    )
+    # Waiting for this one is long, so nothing else is held meanwhile.
+    return ((("heavy", store.namespace), 1), ("heavy", _HEAVY), *turns) if heavy else turns
+
+
+def _seconds(*, heavy: bool) -> float:
+    return _HEAVY_SECONDS if heavy else _SECONDS
+
+
+def _late(store: Store, *, begun: bool, heavy: bool) -> StoreError:
+    seconds = _seconds(heavy=heavy)
+    if not begun:
         return StoreError(
-            f"A call to {_place(store)} was given up after {_SECONDS:g} s: check storage.endpoint, and whether the "
-            "server is slow"
+            f"A call to {_place(store)} could not begin for {seconds:g} s: those before it, from this namespace, have "
+            "not ended"
         )
-    return StoreError(
-        f"A call to {_place(store)} could not begin for {_SECONDS:g} s: those before it, from this namespace to the "
-        "same server, have not ended"
+    # One of the many requests of a heavy call would have ended it if there were no answers.
+    kind = StoreError if heavy else NoAnswer
+    return kind(
+        f"A call to {_place(store)} was given up after {seconds:g} s: check storage.endpoint, and whether the server "
+        "is slow"
     )
 
 

@@ -21,6 +21,10 @@ class StoreError(Exception):
         """Whether waiting can help: not with wrong credentials, a missing bucket or a missing object."""
 
 
+class NoAnswer(StoreError):
+    """The server cannot be reached, or says nothing."""
+
+
 class ObjectNotFound(StoreError):
     """Nothing lies under that key."""
 
@@ -83,7 +87,7 @@ def translate(error: Exception, server: str, bucket: str, key: str = "") -> Stor
             retryable=False,
         )
     if isinstance(error, EndpointConnectionError | HTTPClientError):
-        return StoreError(f"The S3 server at {server} cannot be reached: check storage.endpoint and the network")
+        return NoAnswer(f"The S3 server at {server} cannot be reached: check storage.endpoint and the network")
     if isinstance(error, BotoCoreError):
         return StoreError(f"A request to the S3 server at {server} failed with {type(error).__name__}")
     return StoreError(f"A transfer between this machine and the S3 server at {server} failed: {type(error).__name__}")

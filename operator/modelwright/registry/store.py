@@ -4,10 +4,11 @@ import io
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -43,7 +44,8 @@ _opening = threading.Lock()
 """A session makes one client at a time; clients may be used from many threads."""
 
 _CONNECT_SECONDS = 5
-_PARALLEL = 8
+_CONNECTIONS = 8
+_PARALLEL = 4
 """Documents that are fetched at once: enough to hide the network, for boto3 takes 3.5 ms of CPU for each."""
 _LARGEST_DOCUMENT = 16 * 2**20
 """Bytes. Anybody who may write to a bucket may put anything there."""
@@ -129,8 +131,12 @@ class ObjectStore:
 
         Raises `UnreadableDocument` when it would take more than `heaviest` bytes of memory.
         """
+        return self.fetch_json(key, heaviest)()
+
+    def fetch_json(self, key: str, heaviest: int) -> Callable[[], dict[str, Any] | None]:
+        """Read a JSON document and return what parses it; see `read_json`. The text takes less memory than that."""
         found = self.read(key, min(heaviest, _LARGEST_DOCUMENT))
-        return None if found is None else self._parse(key, found[0], heaviest)
+        return partial(self._parse, key, found[0], heaviest) if found is not None else lambda: None
 
     def read_document(self, key: str, kind: type[Document], heaviest: int | None = None) -> Document | None:
         """Return a document of a known kind; None when there is no such object."""
@@ -147,12 +153,8 @@ class ObjectStore:
         except ValidationError as error:
             raise UnreadableDocument(f"{self.locate(key)} is not a {kind.__name__}", retryable=False) from error
 
-    def read_jsons(self, prefix: str, after: str = "") -> tuple[dict[str, Any], ...]:
-        """Return every JSON document below a prefix whose key sorts after `after`, in key order; see `fetch`."""
-        return parse(self.fetch(prefix, after))
-
-    def fetch(self, prefix: str, after: str = "") -> tuple[bytes, ...]:
-        """Return the text of every JSON document below a prefix whose key sorts after `after`, in key order.
+    def fetch_jsons(self, prefix: str, after: str = "") -> Callable[[], tuple[dict[str, Any], ...]]:
+        """Read every JSON document below a prefix whose key sorts after `after`; return what parses them, in key order.
 
         One that cannot be read is left out: a broken file must not hide the others. Raises `StoreError` when there are
         more of them, or larger ones, than memory and time are for.
@@ -162,7 +164,7 @@ class ObjectStore:
             found = tuple(data for data in pool.map(self._read_if_readable, entries) if data is not None)
         if sum(map(weigh, found)) > HEAVIEST_AT_ONCE:
             raise _too_many(f"{HEAVIEST_AT_ONCE:,} bytes of memory", self._below(prefix, after))
-        return found
+        return partial(_objects, found)
 
     def download(self, key: str, path: Path) -> None:
         """Fetch an object into a file, which appears only when it is whole. Raises `ObjectNotFound`."""
@@ -293,11 +295,6 @@ class ObjectStore:
             raise translate(error, self._server, self.bucket, self._base + key) from error
 
 
-def parse(texts: Iterable[bytes]) -> tuple[dict[str, Any], ...]:
-    """Return those of some documents that are JSON objects."""
-    return tuple(document for document in map(_object, texts) if document is not None)
-
-
 def open_store(
     storage: ResolvedStorage,
     credentials: Credentials | None = None,
@@ -316,7 +313,7 @@ def open_store(
         read_timeout=read_seconds,
         # botocore counts `total_max_attempts` as people do; its `max_attempts` is without the first.
         retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=_PARALLEL,
+        max_pool_connections=_CONNECTIONS,
         # Buckets of other servers are seldom names in DNS, and such servers may not know the newer checksums.
         s3={"addressing_style": "path" if storage.endpoint else "auto"},
         request_checksum_calculation="when_required",
@@ -350,6 +347,10 @@ def server_name(storage: ResolvedStorage) -> str:
         return "Amazon S3"
     parts = urlsplit(storage.endpoint)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _objects(texts: Iterable[bytes]) -> tuple[dict[str, Any], ...]:
+    return tuple(document for document in map(_object, texts) if document is not None)
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

@@ -173,6 +173,37 @@ async def test_at_most_so_many_keys_are_reconciled_at_once_and_all_of_them_in_th
         await running
 
 
+async def test_a_hand_that_is_lent_works_for_others_and_is_waited_for_when_it_is_wanted_back() -> None:
+    queue, answered, seen = Queue(concurrency=1), asyncio.Event(), []
+    busy = asyncio.Event()
+
+    async def look(key: Key) -> Outcome:
+        seen.append(f"{key.name} begins")
+        if key == A:
+            async with queue.lend():
+                await answered.wait()
+        else:
+            await busy.wait()
+        seen.append(f"{key.name} ends")
+        return Outcome()
+
+    running = asyncio.create_task(queue.run(look))
+    queue.add(A)
+    queue.add(B)
+    await _settle()
+    assert seen == ["a begins", "b begins"]
+    answered.set()
+    queue.add(Key("TrainingJob", "ns", "c"))
+    await _settle()
+    assert seen == ["a begins", "b begins"], "the only hand is at work"
+    busy.set()
+    await _settle()
+    assert seen[2:] == ["b ends", "a ends", "c begins", "c ends"]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def test_a_change_during_a_reconcile_leads_to_one_more() -> None:
     queue, work = Queue(concurrency=3), Recorder()
     running = asyncio.create_task(queue.run(work))

@@ -8,6 +8,7 @@ from modelwright.kube import errors
 from modelwright.kube.lease import LostError
 from modelwright.kube.objects import Key
 from modelwright.kube.reconcile import CONFIRM_SECONDS, SETTLE_SECONDS
+from modelwright.kube.turns import Busy
 from modelwright.plan.actions import Apply, Ask, Event, ObjectWatch, Plan
 from modelwright.plan.observed import Alert, Observed
 from modelwright.plan.questions import ReadDocument, ReadLive, ReadObject, SecretExists, Unavailable
@@ -141,6 +142,19 @@ async def test_what_cannot_be_answered_is_said_to_be_unavailable() -> None:
     bench.api.fail = lambda verb, kind, name: errors.Rejected("forbidden", 403) if kind == "Secret" else None
     await bench.look()
     assert bench.seen[-1].answers[question] == Unavailable("forbidden")
+
+
+async def test_who_has_no_turn_at_a_store_comes_again_and_says_nothing_of_it() -> None:
+    bench = Bench(lambda observed: Plan(READY) if observed.answers else Ask((ReadDocument(STORE, "x.json"),)))
+    bench.show(training_job())
+
+    def busy(*_: Any) -> None:
+        raise Busy
+
+    bench.store.read_json = busy
+    outcome = await bench.look()
+    assert (outcome.result, outcome.retry) == ("busy", True)
+    assert bench.api.writes == []
 
 
 async def test_a_planner_that_never_stops_asking_is_an_error_and_not_a_loop(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 
 from modelwright.api.run import ResolvedStorage
 from modelwright.kube import errors, stores
+from modelwright.kube.objects import Key
+from modelwright.kube.queue import Outcome, Queue
 from modelwright.kube.stores import Stores, at_or_below
+from modelwright.kube.turns import Busy
 from modelwright.plan.questions import Store
-from modelwright.registry.errors import StoreError
+from modelwright.registry.errors import NoAnswer, StoreError
 from modelwright.registry.store import Credentials
 from tests.unit.kube.fake_api import Clock, FakeApi
 
@@ -25,11 +29,11 @@ def secret(**data: str) -> dict[str, Any]:
 
 
 class Shop:
-    def __init__(self, ambient: Callable[[ResolvedStorage], bool] = lambda _: True) -> None:
+    def __init__(self, ambient: Callable[[ResolvedStorage], bool] = lambda _: True, lend: Any = nullcontext) -> None:
         self.api, self.clock = FakeApi(), Clock()
         self.opened: list[Credentials | None] = []
         self.asked: list[ResolvedStorage] = []
-        self.stores = Stores(self.api, ambient, self._open, self.clock)
+        self.stores = Stores(self.api, ambient, self._open, self.clock, lend)
 
     def _open(self, storage: ResolvedStorage, credentials: Credentials | None) -> str:
         self.opened.append(credentials)
@@ -133,13 +137,103 @@ async def test_a_server_that_hangs_holds_only_the_threads_of_its_own_namespace(m
     for neighbour in neighbours:
         async with asyncio.timeout(2):
             assert await shop.stores.call(neighbour, lambda _: True)
-    # What has not begun says so, and blames no server for it.
+    # What has had no turn blames no server for it.
     monkeypatch.setattr(stores, "_SECONDS", 0.05)
-    with pytest.raises(StoreError, match=r"bucket-99 at http://slow could not begin for 0\.05 s: those before it"):
+    with pytest.raises(Busy):
         await shop.stores.call(_hanging("bucket-99"), str)
     gate.set()
     assert all(await asyncio.gather(*stuck))
     shop.stores.close()
+
+
+async def test_a_slow_store_holds_no_hand_of_the_queue() -> None:
+    queue, gate = Queue(4), threading.Event()
+    shop, looked = Shop(lend=queue.lend), asyncio.Queue[Key]()
+
+    async def look(key: Key) -> Outcome:
+        if key.namespace == "team":
+            await shop.stores.call(_hanging(key.name), lambda _: gate.wait(30))
+        if key.kind == "ModelDeployment":
+            await shop.stores.call(OWN, str)
+        looked.put_nowait(key)
+        return Outcome()
+
+    hanging = [Key("ModelDeployment", "team", f"bucket-{number}") for number in range(50)]
+    others = [Key("ModelDeployment", "ns", "served"), Key("TrainingJob", "ns", "trained")]
+    for key in (*hanging, *others):
+        queue.add(key)
+    running = asyncio.create_task(queue.run(look))
+    async with asyncio.timeout(20):
+        assert {await looked.get() for _ in others} == set(others)
+        gate.set()
+        assert {await looked.get() for _ in hanging} == set(hanging)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    shop.stores.close()
+
+
+async def test_a_server_without_an_answer_is_asked_once_for_all_its_buckets() -> None:
+    shop, asked = Shop(), []
+
+    def silent(store: Any) -> None:
+        asked.append(store)
+        raise NoAnswer("nobody there")
+
+    # All at once: those that waited for their turn are told what the others found out.
+    calls = [shop.stores.call(_hanging(f"bucket-{number}"), silent) for number in range(50)]
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    assert {str(error) for error in told} == {"nobody there"}
+    assert len(asked) <= stores._AT_A_SERVER
+    assert await shop.stores.call(replace(_hanging("bucket-1"), namespace="other"), bool)
+    shop.clock.now += 6
+    assert await shop.stores.call(_hanging("bucket-99"), bool)
+    assert await shop.stores.call(_hanging("bucket-1"), bool)
+
+
+async def test_a_server_that_answers_for_one_bucket_may_have_another_answer_for_the_next() -> None:
+    shop = Shop()
+
+    def throttled(store: Any) -> None:
+        raise StoreError("SlowDown")
+
+    for _ in range(2):
+        with pytest.raises(StoreError, match="SlowDown"):
+            await shop.stores.call(_hanging("bucket-1"), throttled)
+    assert await shop.stores.call(_hanging("bucket-2"), bool)
+
+
+async def test_of_what_is_heavy_a_namespace_has_one_and_a_store_that_hangs_leaves_the_others_theirs() -> None:
+    shop, gate = Shop(), threading.Event()
+    hanging = [shop.stores.call(_hanging(f"bucket-{n}"), lambda _: gate.wait(30), heavy=True) for n in range(9)]
+    stuck = [asyncio.create_task(call) for call in hanging]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        for number in range(9):
+            there = replace(OWN, namespace=f"team-{number}")
+            await asyncio.create_task(shop.stores.call(there, bool, heavy=True))
+        assert await shop.stores.call(_hanging("bucket-99"), bool), "what is light does not wait for it"
+        gate.set()
+        assert all(await asyncio.gather(*stuck))
+
+
+async def test_what_is_held_alone_is_held_until_the_look_ends() -> None:
+    shop, ends = Shop(), asyncio.Event()
+    held = 0
+
+    async def look() -> None:
+        nonlocal held
+        await shop.stores.alone()
+        held += 1
+        await ends.wait()
+
+    looks = [asyncio.create_task(look()) for _ in range(3)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert held == 1
+    ends.set()
+    await asyncio.gather(*looks)
+    assert held == 3
 
 
 def _hanging(bucket: str) -> Store:

@@ -62,7 +62,11 @@ LONG = {
     "attributes": b"<Error " + b" ".join(b"a%d=''" % n for n in range(MOST_ELEMENTS)) + b"/>",
     "entities": b'<!DOCTYPE e [<!ENTITY a "' + b"x" * 10000 + b'">]><Error>' + b"&a;" * 50000 + b"</Error>",
 }
-READS = [lambda store: store.read_json("a.json"), lambda store: store.folders(""), lambda store: store.read_jsons("")]
+READS = [
+    lambda store: store.read_json("a.json"),
+    lambda store: store.folders(""),
+    lambda store: store.fetch_jsons("")(),
+]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_what_s3_says_is_read_as_ever() -> None:
     with serving(lambda number: answers[number - 1]) as store:
         assert store.read_json("a.json") is None
         assert store.read_json("a.json") is None
-        assert store.read_jsons("w/") == ({},)
+        assert store.fetch_jsons("w/")() == ({},)
 
 
 def test_a_page_as_long_as_s3_makes_it_is_read() -> None:

@@ -48,7 +48,7 @@ def test_documents_come_in_key_order_and_after_a_key(store: ObjectStore) -> None
     for number in (3, 1, 2):
         store.write_json(f"w/{number}.json", {"n": number})
     store.write("w/2.txt", b"not a document")
-    assert [d["n"] for d in store.read_jsons("w/", after="w/1.json")] == [2, 3]
+    assert [d["n"] for d in store.fetch_jsons("w/", after="w/1.json")()] == [2, 3]
 
 
 BROKEN = [b"{", b"[1]", b"\xff", b"", b"[" * 100_000]
@@ -59,7 +59,7 @@ def test_a_broken_document_hides_none_of_the_others(store: ObjectStore, data: by
     store.write_json("w/1.json", {"n": 1})
     store.write("w/2.json", data)
     store.write_json("w/3.json", {"n": 3})
-    assert store.read_jsons("w/") == ({"n": 1}, {"n": 3})
+    assert store.fetch_jsons("w/")() == ({"n": 1}, {"n": 3})
 
 
 def test_documents_are_fetched_side_by_side(
@@ -74,7 +74,7 @@ def test_documents_are_fetched_side_by_side(
         return alone(**request)
 
     monkeypatch.setattr(client, "get_object", when_all_are_under_way)
-    assert [document["n"] for document in store.read_jsons("w/")] == [0, 1, 2, 3]
+    assert [document["n"] for document in store.fetch_jsons("w/")()] == [0, 1, 2, 3]
 
 
 def test_a_server_that_fails_is_not_taken_for_a_broken_document(
@@ -87,7 +87,7 @@ def test_a_server_that_fails_is_not_taken_for_a_broken_document(
 
     monkeypatch.setattr(client, "get_object", down)
     with pytest.raises(StoreError, match="SlowDown"):
-        store.read_jsons("w/")
+        store.fetch_jsons("w/")()
 
 
 def test_a_document_larger_than_any_is_not_read_into_memory(
@@ -101,7 +101,7 @@ def test_a_document_larger_than_any_is_not_read_into_memory(
         with pytest.raises(StoreError, match=r"w/2\.json is larger than 10 bytes") as caught:
             read()
         assert not caught.value.retryable
-    assert store.read_jsons("w/") == ({"a": 123},)
+    assert store.fetch_jsons("w/")() == ({"a": 123},)
     assert store.read_bytes("w/2.json") == b'{"a": 1234}'
 
 
@@ -113,9 +113,9 @@ def test_more_documents_than_there_is_memory_for_are_refused(
     for number in range(3):
         store.write(f"w/{number}.json", b"{}")
     store.write("w/9.onnx", b"no document, so it does not count")
-    assert store.read_jsons("w/", after="w/0.json") == ({}, {})
+    assert store.fetch_jsons("w/", after="w/0.json")() == ({}, {})
     with pytest.raises(StoreError, match=r"more than .* below s3://bucket/base/w/: so many are not read") as caught:
-        store.read_jsons("w/")
+        store.fetch_jsons("w/")()
     assert not caught.value.retryable
 
 

@@ -57,7 +57,7 @@ def test_what_was_made_to_fill_the_memory_is_left_where_it_is(store: ObjectStore
     assert not error.value.retryable
     store.write_json("w/1.json", {"n": 1})
     store.write("w/2.json", shaped("[[[[[[[[]]]]]]]]"))
-    assert store.read_jsons("w/") == ({"n": 1},)
+    assert store.fetch_jsons("w/")() == ({"n": 1},)
 
 
 def test_many_documents_are_weighed_together(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,10 +67,10 @@ def test_many_documents_are_weighed_together(store: ObjectStore, monkeypatch: py
     for most, fits in ((weight, True), (weight - 1, False)):
         monkeypatch.setattr("modelwright.registry.store.HEAVIEST_AT_ONCE", most)
         if fits:
-            assert len(store.read_jsons("w/")) == 2
+            assert len(store.fetch_jsons("w/")()) == 2
             continue
         with pytest.raises(Exception, match=f"more than {most:,} bytes of memory below s3://bucket/base/w/"):
-            store.read_jsons("w/")
+            store.fetch_jsons("w/")()
 
 
 def test_a_document_that_grows_after_it_was_counted_is_left_out(store: ObjectStore, client: Any) -> None:
@@ -84,7 +84,7 @@ def test_a_document_that_grows_after_it_was_counted_is_left_out(store: ObjectSto
         return pages
 
     client.paginate = paginate
-    assert store.read_jsons("w/") == ({},)
+    assert store.fetch_jsons("w/")() == ({},)
 
 
 def test_what_honest_work_leaves_is_not_refused() -> None:
