@@ -40,7 +40,7 @@ _GANG = "e2e-gang"
 _JOBS = "trainingjobs"
 _ROWS, _LIVE_ROWS = 6_000, 4_000
 _TIMEOUT_SECONDS = 1200
-"""For one test, and for its file to have its turn."""
+"""For one test, and for its file to have its turn; twice that where it waits for all others."""
 _SHARED = "MODELWRIGHT_SCENARIOS"
 _failed = pytest.StashKey[set[str]]()
 _folder = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
     )
     for item in items:
-        item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
+        item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS * (2 if _has(item, _ALONE) else 1)))
 
 
 def _has(item: pytest.Item | pytest.Module, marker: str) -> bool:
