@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from e2e.support.journal import Entry
 
 _FEWEST_STEPS, _MOST_STEPS = 40, 2000
-_SLOWEST = 0.09
+_SLOWEST = 0.1
 """Seconds. A step that took longer was held up by others, who may be gone when the next job trains."""
 
 

@@ -18,7 +18,7 @@ from e2e.support.resources import Object, is_ready
 pytestmark = [pytest.mark.local_only, pytest.mark.long]
 
 _JOBS = "trainingjobs"
-_SECONDS = 35
+_SECONDS = 29
 """How long the job trains on two pods: through a restart of the gang, and the search for room before it."""
 _ELASTIC = {"min": 1, "waitSeconds": 10, "growAfterSeconds": 10}
 

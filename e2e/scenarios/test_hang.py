@@ -15,7 +15,7 @@ from e2e.support.resources import Object, is_ready
 pytestmark = pytest.mark.long
 
 _JOBS, _NAME = "trainingjobs", "stopped"
-_TRAINING_SECONDS = 12
+_TRAINING_SECONDS = 10
 """Time for a checkpoint, and for one process to be stopped."""
 _TIMEOUT_SECONDS = 15
 

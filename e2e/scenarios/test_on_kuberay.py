@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.local_only, pytest.mark.long]
 
 _JOBS = "trainingjobs"
 _NAME = "by-kuberay"
-_SECONDS = 12
+_SECONDS = 10
 """How long the job trains: time for a checkpoint, for the loss of the worker, and as much to spare."""
 
 

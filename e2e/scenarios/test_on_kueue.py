@@ -23,7 +23,7 @@ _API = "kueue.x-k8s.io/v1beta2"
 _QUEUE = "e2e"
 _ROOM = {"cpu": "250m", "memory": "2Gi"}
 """For one gang of two pods, and not for two."""
-_SECONDS = 24
+_SECONDS = 20
 """How long the job trains: time for two checkpoints, for the preemption and the loss of a pod, and as much to spare."""
 _WAITS = "waiting for Kueue to admit it from the queue"
 

@@ -16,7 +16,7 @@ from e2e.support.resources import is_ready
 pytestmark = pytest.mark.long
 
 _JOBS = "trainingjobs"
-_SECONDS = 20
+_SECONDS = 17
 """How long the job trains: time for a checkpoint, for the losses of a process and of the head, and as much to spare."""
 _ONE_OF_TWO = re.compile(r"process \d of 2\b")
 _STEPS, _NEVER = 200, 10_000

@@ -10,7 +10,7 @@ from e2e.support.models import Models
 from e2e.support.resources import Object, is_ready
 
 _JOBS = "trainingjobs"
-_SECONDS = 12
+_SECONDS = 11
 """How long a job trains: time for a checkpoint, for the kill, and as much to spare."""
 
 

@@ -19,7 +19,7 @@ from e2e.support.traffic import predict, rows_of
 pytestmark = pytest.mark.long
 
 _JOBS, _DEPLOYMENTS = "trainingjobs", "modeldeployments"
-_TRAINING_SECONDS = 25
+_TRAINING_SECONDS = 22
 """For an outage that it trains through, a checkpoint after it, and the beginning of another outage."""
 _REPORTS = 2
 

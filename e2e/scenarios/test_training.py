@@ -13,7 +13,7 @@ from e2e.support.models import Models
 from e2e.support.resources import Object, is_ready, reason
 
 _JOBS = "trainingjobs"
-_SECONDS = 12
+_SECONDS = 10
 """How long jobs train that are interrupted: time for a checkpoint, for the interruption, and as much to spare."""
 _STAGES = ["Starting", "Training", "Evaluating", "Succeeded"]
 _NEVER = 86400
