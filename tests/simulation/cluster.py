@@ -114,10 +114,13 @@ class Cluster:
         _admit(self.status_admission, {**found, "status": status})
         return self._update(key, {**found, "status": status})
 
-    def patch(self, ref: Ref, body: Object) -> Object:
-        """Apply a JSON merge patch to one life of an object. Raises NotFound, and Conflict for another life."""
+    def patch(self, ref: Ref, body: Object, *, persistently: bool = False) -> Object:
+        """Apply a JSON merge patch to one life of an object. Raises NotFound, and Conflict for another life.
+
+        `persistently`: whoever does it tries until no policy is against it.
+        """
         wanted = _merged(self.require(ref), body)
-        _admit(self.patch_admission, wanted)
+        _admit(() if persistently else self.patch_admission, wanted)
         return self._update(Key(ref.kind, ref.namespace, ref.name), wanted)
 
     def require(self, ref: Ref) -> Object:

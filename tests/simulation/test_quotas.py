@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelwright.kube.admission import REFUSED_SECONDS
@@ -204,6 +204,7 @@ def test_what_can_never_fit_says_so_and_keeps_nobody() -> None:
 
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=5), chaos.faults(DEEDS))
 @settings(max_examples=40)
+@example([1, 1], [Fault(9, "webhook down", 1), Fault(7, "held", 1)])
 def test_whatever_happens_the_quota_holds_and_everybody_comes_in(replicas: list[int], faults: list[Fault]) -> None:
     fleet = Fleet(*replicas)
     Chaos(fleet.world, DEEDS).run(faults)

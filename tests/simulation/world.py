@@ -102,7 +102,7 @@ class World:
         """Have a user change the spec of an object."""
         found = self.cluster.get(key)
         if found is not None:
-            self.cluster.patch(ref_of(found), {"spec": spec})
+            self.cluster.patch(ref_of(found), {"spec": spec}, persistently=True)
 
     def remove(self, key: Key) -> None:
         """Have a user delete an object."""
