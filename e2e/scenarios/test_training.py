@@ -58,7 +58,8 @@ def test_both_pods_train_as_one(gang: Space, champion: Object) -> None:
 def test_a_job_is_followed_with_kubectl_alone(gang: Space, champion: Object) -> None:
     went = [word for word in gang.journal.reasons(_JOBS, "flights") if word in _STAGES]
     assert went == [word for word in _STAGES if word in went]
-    assert {"Starting", "Training", "Succeeded"} <= set(went)
+    # A status is written every three seconds at most, in which this job may train to its end.
+    assert {"Starting", "Succeeded"} <= set(went)
     printed = gang.printed("tj", "flights")
     assert (printed["STATUS"], printed["MODEL"], printed["VERSION"]) == ("Succeeded", specs.MODEL, "1")
     gang.await_event("flights", "Normal", "Succeeded")
