@@ -17,7 +17,6 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.paths import Layout
 from e2e.cluster.processes import Supervisor
 
-_LINES_SHOWN = 20
 _NEEDED = ("containerd", "kube-apiserver", "kube-controller-manager", "kubelet")
 
 
@@ -94,7 +93,7 @@ class Addon(ABC):
             try:
                 kubectl.run("rollout", "status", *where, "--timeout=180s")
             except ClusterError as error:
-                said = kubectl.attempt("logs", *where, f"--tail={_LINES_SHOWN}")
+                said = kubectl.attempt("logs", *where, f"--tail={shell.LINES_SHOWN}")
                 raise ClusterError(f"{error}\n{said.stdout or said.stderr}") from error
 
     def remove(self, layout: Layout) -> None:

@@ -10,7 +10,7 @@ from e2e.cluster.errors import ClusterError
 
 T = TypeVar("T")
 
-_LINES_SHOWN = 20
+LINES_SHOWN = 20
 _TRIES = 3
 
 
@@ -24,7 +24,7 @@ def run(
     """Run a program to its end and return what it printed; a failure carries its last words."""
     done = attempt(argv, text=text, environment=environment, cwd=cwd)
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_LINES_SHOWN:]
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-LINES_SHOWN:]
         command = " ".join(str(word) for word in argv)
         raise ClusterError(f"`{command}` failed with exit code {done.returncode}:\n" + "\n".join(said))
     return done.stdout
@@ -62,7 +62,7 @@ def persistently(fetch: Callable[[], T]) -> T:
     return fetch()
 
 
-def tail(log: Path, lines: int = _LINES_SHOWN) -> str:
+def tail(log: Path, lines: int = LINES_SHOWN) -> str:
     """The last lines of a log."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

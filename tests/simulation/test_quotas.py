@@ -156,11 +156,17 @@ def test_a_gang_that_may_not_start_says_why_until_it_starts_and_keeps_nobody() -
     assert fleet.reasons() == ["Succeeded"] * 2
 
 
-def test_a_webhook_that_is_down_for_a_moment_does_not_cost_a_gang_its_room() -> None:
+def _webhook_goes_as_a_pod_does() -> tuple[Fleet, chaos.Undo]:
+    """Return a gang that would begin again, with one behind it, and what lets the webhook answer."""
     fleet = _with_one_behind()
     answer = chaos.webhook_down(fleet.world)
     _lose_a_pod(fleet.world)
     fleet.until("WebhookUnavailable", "Queued")
+    return fleet, answer
+
+
+def test_a_webhook_that_is_down_for_a_moment_does_not_cost_a_gang_its_room() -> None:
+    fleet, answer = _webhook_goes_as_a_pod_does()
     (ready, *_) = fleet.world.status(fleet.keys[0])["conditions"]
     assert chaos.WEBHOOK_DOWN in ready["message"]
     fleet.world.run(10)
@@ -184,10 +190,7 @@ def test_a_gang_that_is_let_in_while_a_webhook_is_down_says_so_and_starts_when_i
 
 
 def test_a_gang_gives_its_room_up_where_a_webhook_does_not_come_back() -> None:
-    fleet = _with_one_behind()
-    answer = chaos.webhook_down(fleet.world)
-    _lose_a_pod(fleet.world)
-    fleet.until("WebhookUnavailable", "Queued")
+    fleet, answer = _webhook_goes_as_a_pod_does()
     fleet.world.now += timedelta(seconds=PATIENCE)
     fleet.until("ChildRejected", "WebhookUnavailable")
     answer()

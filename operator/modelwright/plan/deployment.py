@@ -86,8 +86,7 @@ def _verdict(scene: Scene, rollout: Rollout) -> Verdict:
     if scene.target.trouble is not None:
         return scene.target.trouble
     if scene.observed.rejection is not None:
-        refused = scene.observed.rejection
-        return rejections.verdict(f"{refused.action} was refused: {refused.message}", refused.unanswered)
+        return rejections.of(scene.observed.rejection)
     if rollout.failed is not None:
         return _given_up(scene, rollout)
     name = f"version {scene.target.version} of {scene.spec.model.name}"

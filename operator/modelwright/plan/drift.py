@@ -224,7 +224,7 @@ def _verdict(policy: _Policy, seen: Look, ledger: Ledger, refused: Rejection | N
     if ledger.running is not None:
         return Verdict(State.RECONCILING, Reason.RETRAINING, f"TrainingJob {ledger.running} is retraining the model")
     if refused is not None:
-        return rejections.verdict(f"{refused.action} was refused: {refused.message}", refused.unanswered)
+        return rejections.of(refused)
     if seen.trouble is not None:
         return seen.trouble
     watching = f"watching ModelDeployment {policy.spec.deployment.name}"

@@ -30,6 +30,7 @@ from modelwright.plan.pods import (
     container_settings,
     cpus_env,
     env,
+    field_env,
     labels,
     metadata,
     pod_settings,
@@ -356,15 +357,14 @@ def _told(spec: Gang, container: Object, settings: Settings) -> list[Object]:
     of_the_pod = {NODE_VARIABLE: "spec.nodeName"}
     if spec.launcher is Launcher.RAY:
         of_the_pod[POD_VARIABLE] = "metadata.uid"
-    fields = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in of_the_pod.items()]
-    return [*plain, *fields, cpus_env(CPUS_VARIABLE)]
+    return [*plain, *map(field_env, of_the_pod, of_the_pod.values()), cpus_env(CPUS_VARIABLE)]
 
 
 def _address(pod: Object) -> list[Object]:
     """Return what tells a pod its address where it has the host name of its node, which DNS need not know."""
     if not pod.get("hostNetwork"):
         return []
-    return [{"name": ADDRESS_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    return [field_env(ADDRESS_VARIABLE, "status.podIP")]
 
 
 def _scaling(spec: Gang, limits: dict[str, str | int]) -> dict[str, str]:

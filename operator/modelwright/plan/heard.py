@@ -1,7 +1,5 @@
 """What the attempt of a TrainingJob was last heard to do, by its reports and by what the status has kept of them."""
 
-from dataclasses import replace
-
 from modelwright.api.run import TrainingReport
 from modelwright.api.trainingjob import TrainingJobStatus
 from modelwright.plan import history
@@ -35,11 +33,13 @@ def is_evaluating(observed: Observed, before: TrainingJobStatus, number: int) ->
 
 def pulse(observed: Observed, status: TrainingJobStatus, view: View) -> Pulse | None:
     """Return the last step that the gang is known to have made; None where one would not have heard of later ones."""
-    said, since = report(observed, view.number), view.job and started_at(view.job)
+    said, progress = report(observed, view.number), status.progress
     if said is None or said.quiet or said.stage == "Evaluating":
         return None
-    found = history.pulse(status, view.number)
-    # One from before a pause says nothing of the pods that load after it.
-    if found is None or (since and parse(found.at) < parse(since)):
+    if progress is None or not history.has_stepped(status, view.number):
         return None
-    return replace(found, longest_step=said.longest_step)
+    at, pace, since = progress.last_step_time, progress.seconds_per_step, view.job and started_at(view.job)
+    # One from before a pause says nothing of the pods that load after it.
+    if at is None or pace is None or (since and parse(at) < parse(since)):
+        return None
+    return Pulse(at, pace, said.longest_step)

@@ -16,7 +16,6 @@ from modelwright.plan.failures import RESIZED, Cause, Loss, likelier
 from modelwright.plan.lifecycle import loss_of
 from modelwright.plan.observed import LOGS_ANNOTATION
 from modelwright.plan.times import stamp
-from modelwright.plan.unanswered import Pulse
 
 SHOWN = 10
 _LONGEST = 1024
@@ -97,15 +96,6 @@ def with_report(status: TrainingJobStatus, report: object, number: int, now: dat
 def has_stepped(status: TrainingJobStatus, number: int) -> bool:
     """Tell whether an attempt has told of a step that it made."""
     return any(entry.number == number and entry.last_step is not None for entry in status.attempts)
-
-
-def pulse(status: TrainingJobStatus, number: int) -> Pulse | None:
-    """Return the last sign that an attempt makes steps; None where it has given none, or not how long they take."""
-    progress = status.progress
-    if progress is None or not has_stepped(status, number):
-        return None
-    at, pace = progress.last_step_time, progress.seconds_per_step
-    return None if at is None or pace is None else Pulse(at, pace)
 
 
 def _before(entries: Iterable[Attempt], number: int) -> int | None:

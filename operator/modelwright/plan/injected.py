@@ -13,12 +13,11 @@ from modelwright.plan import podstatus
 from modelwright.plan.actions import Object
 from modelwright.plan.conditions import Reason, State, Verdict
 from modelwright.plan.failures import Loss, classify
+from modelwright.plan.pods import GRACE
 from modelwright.plan.times import seconds_between
 
 PATIENCE = 60.0
 """Seconds beside the grace period that such a container has to notice that it is alone."""
-_GRACE = 30
-"""Kubernetes' own grace period."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _deciding(job: Object, pods: Collection[Object]) -> list[Object]:
 
 
 def _left(pod: Object, now: datetime) -> float:
-    grace = pod["spec"].get("terminationGracePeriodSeconds", _GRACE)
+    grace = pod["spec"].get("terminationGracePeriodSeconds", GRACE)
     return float(grace) + PATIENCE - seconds_between(str(_worker(pod)["finishedAt"]), now)
 
 

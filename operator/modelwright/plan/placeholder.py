@@ -13,14 +13,12 @@ from modelwright.plan.actions import Object
 from modelwright.plan.gang import Gang
 from modelwright.plan.names import child_name
 from modelwright.plan.observed import ATTEMPT_LABEL, PLACEHOLDER_LABEL
-from modelwright.plan.pods import metadata
+from modelwright.plan.pods import GRACE, metadata
 from modelwright.plan.requests import of_pod
 from modelwright.plan.settings import Settings
 
 _SLACK = 60
 """Seconds for the operator to see what has happened and to do something about it."""
-_GRACE = 30
-"""Seconds that Kubernetes gives a pod to leave where nobody says."""
 _KEPT = frozenset({"name", "image", "imagePullPolicy", "securityContext", "ports", "terminationMessagePolicy"})
 """Of the container: what decides where it may run, and the image, so that it is there when the gang comes."""
 _DROPPED = frozenset(
@@ -60,7 +58,7 @@ def placeholder(spec: Gang, elastic: Elastic, pods: int, settings: Settings) -> 
 def _template(made: Object, attempt: str, elastic: Elastic) -> Object:
     """Return the pod template of a gang as one that only takes its place."""
     pod, (worker, *_) = made["spec"], made["spec"]["containers"]
-    grace = int(pod.get("terminationGracePeriodSeconds") or _GRACE)
+    grace = int(pod.get("terminationGracePeriodSeconds") or GRACE)
     container = {
         **{name: value for name, value in worker.items() if name in _KEPT},
         "resources": _resources(pod, worker.get("resources") or {}),

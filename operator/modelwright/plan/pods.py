@@ -10,6 +10,9 @@ from modelwright.plan.observed import MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LA
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Keys of a storage Secret, and the environment variables that boto3 reads them from."""
 
+GRACE = 30
+"""Seconds that Kubernetes gives a pod to leave where nobody says."""
+
 
 def labels(owner: Object) -> dict[str, str]:
     """Return the labels that every child of an object, and every pod of a child, carries."""
@@ -39,6 +42,11 @@ def metadata(owner: Object, name: str, extra_labels: Mapping[str, str] | None = 
 def env(variables: Mapping[str, str | None]) -> list[Object]:
     """Return environment entries for plain values; None leaves a variable out."""
     return [{"name": name, "value": value} for name, value in variables.items() if value is not None]
+
+
+def field_env(name: str, path: str) -> Object:
+    """Return the environment entry for a field of the pod itself, such as `status.podIP`."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def cpus_env(name: str) -> Object:

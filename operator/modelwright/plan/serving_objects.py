@@ -13,6 +13,7 @@ from modelwright.plan.pods import (
     container_settings,
     cpus_env,
     env,
+    field_env,
     labels,
     metadata,
     pod_settings,
@@ -144,7 +145,7 @@ def _container(owner: Object, spec: ModelDeploymentSpec, version: int, store: St
             # The kubelet reads $(NAME) as a reference and $$ as a dollar sign.
             *env({SERVE_VARIABLE: _told(owner, spec, version, store).replace("$", "$$"), "PYTHONUNBUFFERED": "1"}),
             cpus_env(CPUS_VARIABLE),
-            {"name": REPLICA_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            field_env(REPLICA_VARIABLE, "metadata.name"),
             *storage_env(store.secret_name),
         ],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],

@@ -310,7 +310,7 @@ def _train(job: _Job, step: Running) -> Plan | Ask:
     verdict = standing.verdict
     if verdict is None and _evaluating(job):
         verdict = Verdict(State.RECONCILING, Reason.EVALUATING, f"attempt {number} evaluates the model")
-    elif verdict is None and _is_starting(job):
+    elif verdict is None and heard.is_starting(job.observed, job.status, number, recipe=job.spec.recipe is not None):
         message = f"attempt {number} has its pods, and has told of no step yet"
         verdict = Verdict(State.RECONCILING, Reason.STARTING, message)
     elif verdict is None:
@@ -431,10 +431,6 @@ def _bring_up(
         status = status.model_copy(update={"workers": view.workers(spec.workers.replicas)})
     store = owner.store_of(observed, spec.storage, settings)
     return _Job(observed, spec, before, status, view, clock, store, settings, now)
-
-
-def _is_starting(job: _Job) -> bool:
-    return heard.is_starting(job.observed, job.status, job.view.number, recipe=job.spec.recipe is not None)
 
 
 def _evaluating(job: _Job) -> bool:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import ray
 
+from modelwright.api.processes import PATIENCE
 from modelwright.runtime import preflight
 from modelwright.runtime.failure import RunError
 
-PATIENCE = 1800.0
-"""Seconds to wait for pods that have a node to join: a slow image pull is no failure."""
 _FINEST = 10_000
 """Ray counts resources in ten-thousandths."""
 
